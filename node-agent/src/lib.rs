@@ -1,2 +1,6 @@
-//! Placeholder until the first module lands.
+//! Node agent of RdmaMesh: UD pings on every RNIC, status and telemetry.
 #![forbid(unsafe_code)]
+
+pub mod dataplane;
+pub mod keys;
+pub mod model;

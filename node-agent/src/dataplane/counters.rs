@@ -1,0 +1,72 @@
+//! Cumulative counters of the data path, written from its threads and read by telemetry.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Counters since the start of the process. All only grow, except the throttle step.
+#[derive(Debug, Default)]
+pub struct DataplaneCounters {
+    pub(super) probes_sent: AtomicU64,
+    pub(super) probes_answered: AtomicU64,
+    pub(super) late_acks: AtomicU64,
+    pub(super) resolves_sent: AtomicU64,
+    pub(super) resolves_answered: AtomicU64,
+    pub(super) resolves_failed: AtomicU64,
+    pub(super) resolves_served: AtomicU64,
+    pub(super) reports_dropped: AtomicU64,
+    pub(super) starvations: AtomicU64,
+    pub(super) port_openings: AtomicU64,
+    pub(super) throttle_permille: AtomicU32,
+}
+
+/// A copy of the counters at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CountersSnapshot {
+    /// Datagrams refused on the fabric, by reason.
+    pub probe_drops: Vec<(&'static str, u64)>,
+    /// Datagrams refused on the control socket, by reason.
+    pub control_drops: Vec<(&'static str, u64)>,
+    /// Probes of others that were answered.
+    pub probes_answered: u64,
+    /// Probes sent to others.
+    pub probes_sent: u64,
+    /// Answers that came after their probe was judged.
+    pub late_acks: u64,
+    /// Control requests sent, retries included.
+    pub resolves_sent: u64,
+    /// Control exchanges that got their answer.
+    pub resolves_answered: u64,
+    /// Control exchanges given up.
+    pub resolves_failed: u64,
+    /// Control requests of others that were answered.
+    pub resolves_served: u64,
+    /// Reports dropped because their reader was slow.
+    pub reports_dropped: u64,
+    /// Times that this host was found starved of CPU.
+    pub starvations: u64,
+    /// Times a port was opened or opened again.
+    pub port_openings: u64,
+    /// Share of the planned probe rate in force: 1, 0.5, 0.25 or 0.1.
+    pub throttle: f64,
+}
+
+impl DataplaneCounters {
+    /// The counters now. Each is read on its own: they need not be of the same instant.
+    pub fn snapshot(&self) -> CountersSnapshot {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CountersSnapshot {
+            probe_drops: Vec::new(),
+            control_drops: Vec::new(),
+            probes_answered: read(&self.probes_answered),
+            probes_sent: read(&self.probes_sent),
+            late_acks: read(&self.late_acks),
+            resolves_sent: read(&self.resolves_sent),
+            resolves_answered: read(&self.resolves_answered),
+            resolves_failed: read(&self.resolves_failed),
+            resolves_served: read(&self.resolves_served),
+            reports_dropped: read(&self.reports_dropped),
+            starvations: read(&self.starvations),
+            port_openings: read(&self.port_openings),
+            throttle: f64::from(self.throttle_permille.load(Ordering::Relaxed)) / 1000.0,
+        }
+    }
+}

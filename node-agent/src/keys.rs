@@ -1,0 +1,1 @@
+//! Probe keys from a folder, read again on change.
