@@ -1,1 +1,30 @@
-//! Placeholder until the first module lands.
+//! RDMA devices and unreliable-datagram endpoints, without Kubernetes and without the probe protocol.
+//!
+//! Two halves that share only the types of addresses and ports:
+//!
+//! * **inventory**: [`devices`] reads sysfs and asks the kernel over RDMA netlink. It sees ports that are down and says which
+//!   netdevs live in our own network namespace. [`provider_gap`] finds devices that libibverbs cannot drive.
+//! * **data path**: [`UdEndpoint`] owns one opened device context with its queue pairs, completion queue, registered memory and
+//!   address handles. The agent's scheduler posts and polls it, waits on [`UdEndpoint::ready`], and follows [`AsyncEvents`].
+//!
+//! This is the only crate of the workspace with `unsafe` code: everything above it is checked by the compiler.
+
+mod address;
+mod completion;
+mod endpoint;
+mod error;
+mod events;
+mod flow;
+mod gid;
+mod inventory;
+mod port;
+
+pub use address::{AddressHandle, PeerAddress, PeerRoute};
+pub use completion::{Completion, CompletionStatus, INLINE_PAYLOAD, Payload, Stamp, TimestampMode};
+pub use endpoint::{EndpointConfig, UdEndpoint};
+pub use error::{InventoryError, PostError, Result, VerbsError};
+pub use events::{AsyncEvents, DeviceEvent};
+pub use flow::FlowSource;
+pub use gid::{Gid, GidEntry, GidKind, ParseGidError};
+pub use inventory::{DeviceInfo, Netdev, PortInfo, SysfsRoot, devices, provider_gap};
+pub use port::{LinkLayer, PhysicalState, PortNum, PortState, Rate};

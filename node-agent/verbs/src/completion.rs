@@ -1,0 +1,100 @@
+//! What comes out of a completion queue: finished sends, received datagrams and their time stamps.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::gid::Gid;
+
+/// Payloads up to this many bytes are carried inside the completion, without allocation.
+pub const INLINE_PAYLOAD: usize = 128;
+
+/// A received datagram's payload.
+pub type Payload = SmallVec<[u8; INLINE_PAYLOAD]>;
+
+/// Whose clock the stamps of an endpoint are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TimestampMode {
+    /// The RNIC's clock, taken by the hardware when the packet passed.
+    Hardware,
+    /// `CLOCK_MONOTONIC` of this host, taken when the completion was read.
+    Software,
+}
+
+/// A moment on the clock that [`TimestampMode`] names, since that clock's own origin. Only differences between stamps of the
+/// same endpoint mean anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp(pub Duration);
+
+impl Stamp {
+    /// Now on `CLOCK_MONOTONIC`: the clock of software stamps, for the moments that the caller stamps itself.
+    #[must_use]
+    pub fn monotonic() -> Self {
+        let mut now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `now` is a valid timespec to write to. CLOCK_MONOTONIC always exists on Linux, so the call cannot fail.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
+        Self(Duration::new(seconds, nanos))
+    }
+
+    /// Nanoseconds since the clock's origin.
+    #[must_use]
+    pub fn as_nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// `self − earlier` in nanoseconds, negative when it is not earlier.
+    #[must_use]
+    pub fn nanos_since(self, earlier: Self) -> i64 {
+        let difference = i128::from(self.as_nanos()) - i128::from(earlier.as_nanos());
+        i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
+    }
+}
+
+/// How a work request ended (`enum ibv_wc_status`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CompletionStatus {
+    /// Done. For a datagram this means handed to the wire, not received.
+    Success,
+    /// Flushed: the queue pair went to the error state before this was done.
+    Flushed,
+    /// A protection or length error on our side.
+    LocalError(u32),
+    /// The device is in a fatal state.
+    Fatal,
+    /// Any other status of the provider.
+    Other(u32),
+}
+
+/// One finished work request.
+#[derive(Debug, Clone)]
+pub enum Completion {
+    /// A datagram posted with this token has left (or failed to).
+    Sent {
+        /// The caller's token.
+        token: u64,
+        /// How it ended.
+        status: CompletionStatus,
+        /// When; in software mode when the completion was read, which is late: stamp before posting instead.
+        stamp: Stamp,
+    },
+    /// A datagram has come in.
+    Received {
+        /// The queue pair it came in on, as index.
+        qp_index: usize,
+        /// The sender's QPN as the packet says it.
+        source_qpn: u32,
+        /// The sender's GID where the packet has a GRH or an IP header.
+        source_gid: Option<Gid>,
+        /// The sender's LID, on InfiniBand.
+        source_lid: Option<u16>,
+        /// The bytes after the GRH.
+        payload: Payload,
+        /// When.
+        stamp: Stamp,
+    },
+}
