@@ -16,6 +16,10 @@ use crate::GoDuration;
 use crate::mesh::{ProbeClass, TrafficClass};
 
 /// What one node's agent has to probe. Written by the operator, one field manager per mesh.
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "printer columns repeat their type"
+)]
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "rdmamesh.io",

@@ -9,6 +9,10 @@ use crate::condition::{Condition, conditions_schema};
 use crate::mesh::WorkloadRef;
 
 /// Nothing is asked of a node: everything is in the status.
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "printer columns repeat their type"
+)]
 #[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "rdmamesh.io",
