@@ -24,7 +24,7 @@ pub use status::{
 };
 
 /// A mesh of probes over the RDMA NICs of the selected nodes, and the verdict on the fabric between them.
-#[derive(CustomResource, JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "rdmamesh.io",
     version = "v1alpha1",
@@ -88,4 +88,22 @@ pub struct RdmaMeshSpec {
 
     /// Stop probing for this mesh; its last verdict is dropped, its assignments are withdrawn.
     pub suspend: bool,
+}
+
+impl Default for RdmaMeshSpec {
+    fn default() -> Self {
+        Self {
+            node_selector: None,
+            devices: DeviceSelection::default(),
+            gid: GidSelection::default(),
+            topology: Topology::default(),
+            probes: ProbeClasses::new(),
+            traffic_classes: vec![TrafficClass::default()],
+            budget: Budget::default(),
+            thresholds: Thresholds::default(),
+            tolerance: Tolerance::default(),
+            actions: Actions::default(),
+            suspend: false,
+        }
+    }
 }
