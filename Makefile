@@ -1,0 +1,71 @@
+# RdmaMesh: two commands for people (`make demo`, `make test`), the rest serves them.
+# On a fresh Debian or Ubuntu machine everything needed is installed by `make deps`, which the others call;
+# Rust (rustup) and Go come with the machine. Builds and downloads go to target/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+LOGS := target/test-logs
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+RIG  := target/release/rig
+# Debian packages: to build (verbs, kernel initramfs) and to run (QEMU, the guest's user space, peers to measure against).
+PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config libibverbs-dev ibverbs-providers libnl-3-dev \
+	libnl-route-3-dev qemu-system-x86 busybox-static iproute2 kmod cpio xz-utils zstd rdma-core ibverbs-utils perftest \
+	tcpdump nftables procps openssl
+SCENARIO ?= e2e/scenarios/lossy-spine-link.yaml
+
+.PHONY: help deps tools build demo down test lint t0 t1 t2 bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
+
+deps: ## install the Debian packages that are missing; check Rust and Go
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then echo "deps: installing" $$missing; mkdir -p target; \
+	  { $(SUDO) apt-get update && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y --no-install-recommends $$missing; } \
+	    >target/apt.log 2>&1 || { tail -20 target/apt.log; echo "deps: apt-get failed, see target/apt.log"; exit 1; }; fi
+	@command -v cargo >/dev/null || { echo "deps: no cargo: install Rust with rustup (rust-toolchain.toml pins the version)"; exit 1; }
+	@command -v go >/dev/null || { echo "deps: no go: install Go 1.26 or newer (it builds Kubernetes for the tests)"; exit 1; }
+
+build: deps ## operator, agent and rig, optimised
+	@cargo build --release --locked -q -p rdmamesh-operator -p rdmamesh-agent -p rdmamesh-e2e
+	@cargo build --release --locked -q -p rdmamesh-agent --examples
+
+tools: build ## kernel, Kubernetes, etcd and collector for the rig (cached in target/rig)
+	@$(RIG) tools
+
+demo: tools ## the product in four minutes: fabric and cluster up, healthy, fault, verdict, healthy (KEEP=1 leaves it up)
+	@$(RIG) demo $(if $(KEEP),--keep)
+
+down: ## end what `KEEP=1 make demo` or `rig up` left running
+	@[ ! -x $(RIG) ] || $(RIG) down
+
+lint: deps ## format, clippy and documentation, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -q -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps -q
+
+# Each rung writes a log; the tally at the end counts them all and names what was skipped.
+test: deps ## everything: lint, T0 (hermetic), T1 (real API server), T2 (real RoCE fabric in a VM)
+	@rm -rf $(LOGS); mkdir -p $(LOGS); \
+	$(MAKE) --no-print-directory lint; \
+	failed=0; for rung in t0 t1 t2; do \
+	  start=$$SECONDS; $(MAKE) --no-print-directory $$rung || failed=1; echo "== $$rung took $$((SECONDS - start)) s"; done; \
+	$(RIG) tally $(LOGS)/*.log || failed=1; exit $$failed
+
+t0: deps ## hermetic tests: no root, no network, no device
+	@mkdir -p $(LOGS); cargo test --locked --workspace --no-fail-fast 2>&1 | tee $(LOGS)/t0.log | grep -vE '^(test .* ok|running 0 tests|)$$'
+
+t1: tools ## against a real kube-apiserver and etcd
+	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T1 cargo test --locked -p rdmamesh-e2e --no-fail-fast 2>&1 | tee $(LOGS)/t1.log
+
+t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
+	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked -p rdmamesh-e2e --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
+
+bench: tools ## measure; prints a table and writes target/bench.json
+	@cargo bench --locked -q -p rdmamesh-fabric >target/bench-plan.log 2>&1 || { tail -20 target/bench-plan.log; exit 1; }
+	@$(RIG) bench --json target/bench.json
+
+clean: down ## remove everything that was built or downloaded
+	cargo clean
