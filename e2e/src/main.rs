@@ -1,2 +1,2 @@
-//! Placeholder until the first module lands.
+//! The `rig` program.
 fn main() {}
