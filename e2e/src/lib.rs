@@ -15,6 +15,8 @@
 
 pub mod channel;
 pub mod child;
+pub mod control_plane;
 pub mod layout;
 pub mod progress;
+pub mod scenario;
 pub mod tools;

@@ -177,8 +177,8 @@ fn kubernetes_version_flags(go_mod: &str) -> Result<String> {
         .lines()
         .map(|line| line.trim().trim_start_matches("require "))
         .find_map(|line| line.strip_prefix("k8s.io/kubernetes "))
-        .context("e2e/tools/kubernetes/go.mod requires no k8s.io/kubernetes")?
-        .trim();
+        .and_then(|rest| rest.split_ascii_whitespace().next())
+        .context("e2e/tools/kubernetes/go.mod requires no k8s.io/kubernetes")?;
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (
         numbers.next().unwrap_or_default(),
@@ -204,8 +204,9 @@ mod tests {
 
     #[test]
     fn kubernetes_programs_are_stamped_with_the_pinned_version() {
-        let flags = kubernetes_version_flags("module x\n\nrequire k8s.io/kubernetes v1.36.3\n")
-            .expect("the version is found");
+        let flags =
+            kubernetes_version_flags("module x\n\n\tk8s.io/kubernetes v1.36.3 // indirect\n")
+                .expect("the version is found");
         assert!(
             flags.contains("-X k8s.io/component-base/version.gitVersion=v1.36.3"),
             "{flags}"

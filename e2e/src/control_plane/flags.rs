@@ -1,0 +1,78 @@
+//! Command lines of the control plane's programs.
+
+use std::path::Path;
+
+use super::Ports;
+
+/// What only the controllers do that this cluster needs: no nodes, no workloads.
+const CONTROLLERS: &[&str] = &[
+    "garbage-collector-controller",
+    "namespace-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+];
+
+fn flag(name: &str, value: impl std::fmt::Display) -> String {
+    format!("--{name}={value}")
+}
+
+pub(super) fn etcd(folder: &Path, ports: &Ports) -> Vec<String> {
+    let client = format!("http://127.0.0.1:{}", ports.etcd_client);
+    let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
+    vec![
+        flag("data-dir", folder.join("etcd").display()),
+        flag("listen-client-urls", &client),
+        flag("advertise-client-urls", &client),
+        flag("listen-peer-urls", &peer),
+        flag("initial-advertise-peer-urls", &peer),
+        flag("initial-cluster", format!("default={peer}")),
+        // Losing the data with the machine is fine here; waiting for the disk is not.
+        "--unsafe-no-fsync".to_owned(),
+        flag("log-level", "warn"),
+    ]
+}
+
+pub(super) fn api_server(folder: &Path, ports: &Ports) -> Vec<String> {
+    let pki = |file: &str| folder.join("pki").join(file).display().to_string();
+    vec![
+        flag(
+            "etcd-servers",
+            format!("http://127.0.0.1:{}", ports.etcd_client),
+        ),
+        flag("bind-address", "127.0.0.1"),
+        flag("secure-port", ports.api),
+        // How the guest sees this machine; also what the `kubernetes` service points at.
+        flag("advertise-address", super::pki::HOST_AS_SEEN_BY_GUEST),
+        flag("tls-cert-file", pki("apiserver.crt")),
+        flag("tls-private-key-file", pki("apiserver.key")),
+        flag("client-ca-file", pki("ca.crt")),
+        flag("service-account-issuer", "https://kubernetes.default.svc"),
+        flag("service-account-key-file", pki("service-accounts.pub")),
+        flag(
+            "service-account-signing-key-file",
+            pki("service-accounts.key"),
+        ),
+        flag("service-cluster-ip-range", "10.96.0.0/16"),
+        flag("authorization-mode", "Node,RBAC"),
+        flag("enable-admission-plugins", "NodeRestriction"),
+        flag("allow-privileged", true),
+        flag("profiling", false),
+    ]
+}
+
+pub(super) fn controller_manager(folder: &Path, kubeconfig: &Path) -> Vec<String> {
+    let pki = |file: &str| folder.join("pki").join(file).display().to_string();
+    vec![
+        flag("kubeconfig", kubeconfig.display()),
+        flag("controllers", CONTROLLERS.join(",")),
+        flag(
+            "service-account-private-key-file",
+            pki("service-accounts.key"),
+        ),
+        flag("root-ca-file", pki("ca.crt")),
+        flag("leader-elect", false),
+        // It serves nothing that anybody here reads.
+        flag("secure-port", 0),
+    ]
+}
