@@ -1,6 +1,8 @@
 //! Node agent of RdmaMesh: UD pings on every RNIC, status and telemetry.
 #![forbid(unsafe_code)]
 
+pub mod anomaly;
 pub mod dataplane;
 pub mod keys;
 pub mod model;
+pub mod plan;
