@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ibverbs_sys::ibv_wc_status;
 use smallvec::SmallVec;
 
 use crate::gid::Gid;
@@ -68,6 +69,21 @@ pub enum CompletionStatus {
     Fatal,
     /// Any other status of the provider.
     Other(u32),
+}
+
+impl CompletionStatus {
+    pub(crate) fn from_raw(status: ibv_wc_status::Type) -> Self {
+        match status {
+            ibv_wc_status::IBV_WC_SUCCESS => Self::Success,
+            ibv_wc_status::IBV_WC_WR_FLUSH_ERR => Self::Flushed,
+            ibv_wc_status::IBV_WC_LOC_LEN_ERR
+            | ibv_wc_status::IBV_WC_LOC_QP_OP_ERR
+            | ibv_wc_status::IBV_WC_LOC_PROT_ERR
+            | ibv_wc_status::IBV_WC_LOC_ACCESS_ERR => Self::LocalError(status),
+            ibv_wc_status::IBV_WC_FATAL_ERR => Self::Fatal,
+            other => Self::Other(other),
+        }
+    }
 }
 
 /// One finished work request.

@@ -1,12 +1,37 @@
 //! The UD endpoint: one opened device with everything a prober needs to send and receive datagrams.
+//!
+//! The agent's scheduler owns one per port and drives it: `post` to send, `ready` to sleep until something completed, `poll` to
+//! take what did. No thread and no task of its own, nothing busy.
 
-use crate::address::{AddressHandle, PeerAddress};
-use crate::completion::{Completion, TimestampMode};
+mod clock;
+mod grh;
+mod open;
+mod slots;
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ibverbs_sys::{ibv_wc_flags, ibv_wc_status};
+use tokio::io::unix::AsyncFd;
+
+use self::clock::StampClock;
+use self::slots::{InFlight, RequestId, SendSlots};
+use crate::address::{AddressHandle, AddressMaker, PeerAddress};
+use crate::completion::{Completion, CompletionStatus, Payload, TimestampMode};
 use crate::error::{PostError, Result, VerbsError};
-use crate::events::AsyncEvents;
-use crate::flow::FlowSource;
+use crate::events::{AsyncEvents, EventSource};
+use crate::flow::{FlowSource, flow_label_source_port, rxe_source_port};
 use crate::gid::Gid;
 use crate::port::PortNum;
+use crate::sys::address::AddressTable;
+use crate::sys::completion_queue::{BATCH, CompletionQueue, WorkCompletion};
+use crate::sys::queue_pair::{Destination, QueuePair};
+use crate::sys::region::Region;
+
+/// At most this many completions are taken by one `poll`, so that a flood cannot keep its caller from its other work.
+const POLL_LIMIT: usize = 1024;
 
 /// What to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +42,7 @@ pub struct EndpointConfig {
     pub port: PortNum,
     /// GID table index to send from (0 on InfiniBand).
     pub gid_index: u16,
-    /// UD queue pairs wanted. Where the flow follows from the queue pair, as many distinct UDP source ports.
+    /// UD queue pairs wanted. Where the flow follows from the queue pair, they get distinct UDP source ports.
     pub qps: u16,
     /// Datagrams that may be in flight to the device at once, all queue pairs together.
     pub send_slots: u16,
@@ -25,28 +50,62 @@ pub struct EndpointConfig {
     pub recv_slots: u16,
     /// Longest payload in bytes, sent or received.
     pub max_payload: usize,
-    /// Queue key that both sides must share.
+    /// Queue key that both sides must share. The highest bit must be 0: with it set, a device uses a key of its own.
     pub qkey: u32,
+}
+
+/// How the UDP source ports of the endpoint's flows come about.
+#[derive(Debug, Clone, Copy)]
+struct Flows {
+    source: FlowSource,
+    folds_label: bool,
+}
+
+/// The completion queue's descriptor, kept open by the queue.
+#[derive(Debug)]
+struct NotificationFd(Arc<CompletionQueue>);
+
+impl AsRawFd for NotificationFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 /// One opened device: protection domain, registered slots, completion queue with its channel, and UD queue pairs ready to send.
 ///
-/// Dropping it releases everything in the device at once and never panics.
+/// Dropping it releases everything in the device at once and never panics. Address handles, address makers and event streams
+/// that are still held do not keep the device open.
 #[derive(Debug)]
 pub struct UdEndpoint {
+    // Fields are dropped in this order: queue pairs, registered memory, then the queue with its descriptor.
+    qps: Vec<QueuePair>,
     qpns: Vec<u32>,
+    region: Region,
+    sends: SendSlots,
+    /// Receive slots that the device refused to take back; tried again at the next poll.
+    unposted: Vec<(usize, usize)>,
+    notifications: AsyncFd<NotificationFd>,
+    cq: Arc<CompletionQueue>,
+    clock: StampClock,
+    addresses: Arc<AddressTable>,
+    events: EventSource,
+    /// The queue will notify at the next completion.
+    armed: AtomicBool,
+    /// The last poll stopped at its limit.
+    more: AtomicBool,
+    device: String,
     gid: Gid,
+    qkey: u32,
+    flows: Flows,
 }
 
 impl UdEndpoint {
-    /// Opens the device. Must be called within a tokio runtime with I/O enabled.
+    /// Opens the device. Must be called within a tokio runtime with I/O and time enabled.
     ///
     /// # Errors
     /// The variants of [`VerbsError`] say what is missing; nothing stays open.
     pub fn open(config: &EndpointConfig) -> Result<Self> {
-        Err(VerbsError::DeviceNotFound {
-            device: config.device.clone(),
-        })
+        open::open(config)
     }
 
     /// Numbers of the queue pairs; their order is the `qp_index` everywhere.
@@ -58,13 +117,13 @@ impl UdEndpoint {
     /// What distinguishes flows on this device.
     #[must_use]
     pub fn flow_source(&self) -> FlowSource {
-        FlowSource::QpNumber
+        self.flows.source
     }
 
     /// Whose clock the stamps are on.
     #[must_use]
     pub fn timestamps(&self) -> TimestampMode {
-        TimestampMode::Software
+        self.clock.mode()
     }
 
     /// The GID that datagrams are sent from.
@@ -76,19 +135,27 @@ impl UdEndpoint {
     /// The UDP source port of a flow; `None` where it cannot be known (InfiniBand, label 0, drivers with rules of their own).
     #[must_use]
     pub fn source_port(&self, qp_index: usize, flow_label: u32) -> Option<u16> {
-        self.qpns
-            .get(qp_index)
-            .filter(|_| flow_label == 0)
-            .map(|_| 0)
+        let qpn = *self.qpns.get(qp_index)?;
+        match self.flows.source {
+            FlowSource::QpNumber => Some(rxe_source_port(qpn)),
+            FlowSource::FlowLabel if self.flows.folds_label => flow_label_source_port(flow_label),
+            FlowSource::FlowLabel | FlowSource::LidPath => None,
+        }
     }
 
-    /// Makes an address handle. The kernel may resolve the neighbour here, which can block for up to a second: see
-    /// [`Self::address`]'s callers keep one handle per flow.
+    /// Makes an address handle; callers keep one per flow. **May block for up to a second** where the kernel has to resolve a
+    /// neighbour: use [`Self::address_maker`] where that matters.
     ///
     /// # Errors
     /// [`VerbsError::Address`] when there is no route or neighbour.
     pub fn address(&self, peer: &PeerAddress) -> Result<AddressHandle> {
-        Err(VerbsError::Config(peer.route.to_string()))
+        self.address_maker().create(peer)
+    }
+
+    /// Makes address handles for this endpoint from another thread.
+    #[must_use]
+    pub fn address_maker(&self) -> AddressMaker {
+        AddressMaker::new(Arc::clone(&self.addresses))
     }
 
     /// Posts one datagram. Never blocks; the payload is copied into a registered slot.
@@ -103,34 +170,199 @@ impl UdEndpoint {
         payload: &[u8],
         token: u64,
     ) -> Result<(), PostError> {
-        tracing::trace!(?to, remote_qpn, len = payload.len(), token);
-        Err(PostError::NoSuchQp {
+        let count = self.qps.len();
+        let qp = self.qps.get(qp_index).ok_or(PostError::NoSuchQp {
             index: qp_index,
-            count: self.qpns.len(),
-        })
+            count,
+        })?;
+        let address = to
+            .in_table(&self.addresses)
+            .ok_or(PostError::ForeignAddress)?;
+        let slot = self.sends.next_free().ok_or(PostError::NoSlot)?;
+        let max = self.region.slots().max_payload;
+        let element = self.region.fill(slot, payload).ok_or(PostError::TooLong {
+            len: payload.len(),
+            max,
+        })?;
+        let destination = Destination {
+            address,
+            qpn: remote_qpn,
+            qkey: self.qkey,
+        };
+        qp.post_send(RequestId::Send(slot).encode(), element, &destination)
+            .map_err(PostError::Device)?;
+        self.sends.occupy(
+            slot,
+            InFlight {
+                token,
+                address: to.clone(),
+            },
+        );
+        Ok(())
     }
 
-    /// Moves everything that has completed into `out`, without waiting, and gives receive buffers back to the device.
-    /// Returns how many completions were added.
+    /// Moves what has completed into `out`, without waiting, and gives receive buffers back to the device. Returns how many
+    /// completions were added, a bounded number: `ready` returns at once while there is more.
     ///
     /// # Errors
     /// [`VerbsError::DeviceGone`] or [`VerbsError::Verb`]: drop the endpoint.
     pub fn poll(&mut self, out: &mut Vec<Completion>) -> Result<usize> {
-        out.truncate(out.len());
-        Ok(0)
+        for (qp_index, slot) in std::mem::take(&mut self.unposted) {
+            self.post_receive(qp_index, slot);
+        }
+        let before = out.len();
+        let mut taken = 0;
+        let mut batch = [WorkCompletion::default(); BATCH];
+        loop {
+            let read = self
+                .cq
+                .poll(&mut batch)
+                .map_err(|error| self.failed("ibv_poll_cq", error))?;
+            for completion in &batch[..read] {
+                self.complete(completion, out);
+            }
+            taken += read;
+            if read == 0 || taken >= POLL_LIMIT {
+                break;
+            }
+        }
+        self.more.store(taken >= POLL_LIMIT, Ordering::Release);
+        Ok(out.len() - before)
     }
 
     /// Returns when there may be something to poll. Cancel safe. No wake-up is lost if the caller polls after every return.
     ///
+    /// The first call after a wake-up asks for the next notification and returns at once: completions that came in between the
+    /// last poll and the asking would not be notified, so the caller polls once more before it sleeps.
+    ///
     /// # Errors
     /// [`VerbsError::DeviceGone`] or [`VerbsError::Verb`]: drop the endpoint.
     pub async fn ready(&self) -> Result<()> {
-        std::future::pending().await
+        if self.more.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if !self.armed.load(Ordering::Acquire) {
+            self.cq
+                .arm()
+                .map_err(|error| self.failed("ibv_req_notify_cq", error))?;
+            self.armed.store(true, Ordering::Release);
+            return Ok(());
+        }
+        loop {
+            let waited = self.notifications.readable().await;
+            let mut readable = waited.map_err(|error| self.failed("epoll", error))?;
+            let taken = self
+                .cq
+                .take_notifications()
+                .map_err(|error| self.failed("ibv_get_cq_event", error))?;
+            readable.clear_ready();
+            if taken > 0 {
+                self.armed.store(false, Ordering::Release);
+                return Ok(());
+            }
+        }
     }
 
-    /// The stream of the device's asynchronous events. There is one: with several, each event goes to one of them.
+    /// The stream of the device's asynchronous events. There is one: with several, each event goes to one of them. Must be
+    /// called within a tokio runtime with time enabled.
     #[must_use]
     pub fn events(&self) -> AsyncEvents {
-        AsyncEvents {}
+        self.events.stream()
+    }
+
+    fn complete(&mut self, completion: &WorkCompletion, out: &mut Vec<Completion>) {
+        match RequestId::decode(completion.wr_id) {
+            RequestId::Send(slot) => {
+                let Some(InFlight { token, address }) = self.sends.finish(slot) else {
+                    tracing::error!(slot, "send completion for a free slot");
+                    return;
+                };
+                drop(address);
+                let status = CompletionStatus::from_raw(completion.status);
+                out.push(Completion::Sent {
+                    token,
+                    status,
+                    stamp: self.clock.stamp(completion.stamp),
+                });
+            }
+            RequestId::Receive { qp_index, slot } => {
+                if completion.status == ibv_wc_status::IBV_WC_SUCCESS {
+                    out.extend(self.received(qp_index, slot, completion));
+                } else if completion.status == ibv_wc_status::IBV_WC_WR_FLUSH_ERR {
+                    // The queue pair is in the error state: buffers given back would come straight back.
+                    return;
+                } else {
+                    tracing::warn!(qp_index, status = completion.status, "receive failed");
+                }
+                self.post_receive(qp_index, slot);
+            }
+        }
+    }
+
+    fn received(
+        &mut self,
+        qp_index: usize,
+        slot: usize,
+        completion: &WorkCompletion,
+    ) -> Option<Completion> {
+        let len = usize::try_from(completion.byte_len).ok()?;
+        let stamp = self.clock.stamp(completion.stamp);
+        let Some((header, payload)) = self.region.received(slot, len) else {
+            tracing::error!(slot, len, "receive completion out of bounds");
+            return None;
+        };
+        let has_header = completion.wc_flags & ibv_wc_flags::IBV_WC_GRH.0 != 0;
+        let source_lid = u16::try_from(completion.slid).ok().filter(|&lid| lid != 0);
+        Some(Completion::Received {
+            qp_index,
+            source_qpn: completion.src_qp,
+            source_gid: if has_header {
+                grh::source_gid(header)
+            } else {
+                None
+            },
+            source_lid: source_lid.filter(|_| self.flows.source == FlowSource::LidPath),
+            payload: Payload::from_slice(payload),
+            stamp,
+        })
+    }
+
+    /// Gives one receive slot to the device, now or at the next poll.
+    fn post_receive(&mut self, qp_index: usize, slot: usize) {
+        let (Some(qp), Some(element)) = (self.qps.get(qp_index), self.region.recv_element(slot))
+        else {
+            tracing::error!(
+                qp_index,
+                slot,
+                "receive completion for a slot that does not exist"
+            );
+            return;
+        };
+        if let Err(error) = qp.post_recv(RequestId::Receive { qp_index, slot }.encode(), element) {
+            tracing::debug!(qp_index, slot, %error, "receive buffer refused");
+            self.unposted.push((qp_index, slot));
+        }
+    }
+
+    fn failed(&self, verb: &'static str, source: io::Error) -> VerbsError {
+        let device = self.device.clone();
+        match source.raw_os_error() {
+            Some(libc::EIO | libc::ENODEV) => VerbsError::DeviceGone { device },
+            _ => VerbsError::Verb {
+                verb,
+                device,
+                source,
+            },
+        }
+    }
+}
+
+impl Drop for UdEndpoint {
+    fn drop(&mut self) {
+        // What others may still hold (handles, makers, streams) must not keep the device open. Queue pairs and the rest follow
+        // as fields; the context closes with the last of them.
+        self.qps.clear();
+        self.addresses.close();
+        self.events.close();
     }
 }

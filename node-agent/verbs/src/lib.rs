@@ -18,13 +18,14 @@ mod flow;
 mod gid;
 mod inventory;
 mod port;
+mod sys;
 
-pub use address::{AddressHandle, PeerAddress, PeerRoute};
+pub use address::{AddressHandle, AddressMaker, PeerAddress, PeerRoute};
 pub use completion::{Completion, CompletionStatus, INLINE_PAYLOAD, Payload, Stamp, TimestampMode};
 pub use endpoint::{EndpointConfig, UdEndpoint};
 pub use error::{InventoryError, PostError, Result, VerbsError};
 pub use events::{AsyncEvents, DeviceEvent};
-pub use flow::FlowSource;
+pub use flow::{FlowSource, flow_label_source_port, rxe_source_port};
 pub use gid::{Gid, GidEntry, GidKind, ParseGidError};
 pub use inventory::{DeviceInfo, Netdev, PortInfo, SysfsRoot, devices, provider_gap};
 pub use port::{LinkLayer, PhysicalState, PortNum, PortState, Rate};
