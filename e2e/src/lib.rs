@@ -18,5 +18,6 @@ pub mod child;
 pub mod control_plane;
 pub mod layout;
 pub mod progress;
+pub mod rungs;
 pub mod scenario;
 pub mod tools;
