@@ -16,8 +16,11 @@
 pub mod channel;
 pub mod child;
 pub mod control_plane;
+pub mod fabric;
+pub mod fault;
 pub mod layout;
 pub mod progress;
 pub mod rungs;
 pub mod scenario;
 pub mod tools;
+pub mod vm;
