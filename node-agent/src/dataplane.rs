@@ -11,8 +11,13 @@ use tokio::sync::{mpsc, watch};
 use crate::model::{PortHealth, ProbePlan, SeriesTable, TickReport};
 
 pub use counters::{CountersSnapshot, DataplaneCounters};
+pub use mono::Mono;
 
 mod counters;
+pub mod engine;
+mod mono;
+pub mod port;
+mod registry;
 
 /// How to run the data path.
 #[derive(Debug, Clone)]

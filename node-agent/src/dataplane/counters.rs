@@ -2,9 +2,15 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use rdmamesh_wire::DropReason;
+
+type DropCounters = [AtomicU64; DropReason::ALL.len()];
+
 /// Counters since the start of the process. All only grow, except the throttle step.
 #[derive(Debug, Default)]
 pub struct DataplaneCounters {
+    pub(super) probe_drops: DropCounters,
+    pub(super) control_drops: DropCounters,
     pub(super) probes_sent: AtomicU64,
     pub(super) probes_answered: AtomicU64,
     pub(super) late_acks: AtomicU64,
@@ -50,12 +56,24 @@ pub struct CountersSnapshot {
 }
 
 impl DataplaneCounters {
+    pub(super) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn drop_probe(&self, reason: DropReason) {
+        count(&self.probe_drops, reason);
+    }
+
+    pub(super) fn drop_control(&self, reason: DropReason) {
+        count(&self.control_drops, reason);
+    }
+
     /// The counters now. Each is read on its own: they need not be of the same instant.
     pub fn snapshot(&self) -> CountersSnapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CountersSnapshot {
-            probe_drops: Vec::new(),
-            control_drops: Vec::new(),
+            probe_drops: drops(&self.probe_drops),
+            control_drops: drops(&self.control_drops),
             probes_answered: read(&self.probes_answered),
             probes_sent: read(&self.probes_sent),
             late_acks: read(&self.late_acks),
@@ -69,4 +87,22 @@ impl DataplaneCounters {
             throttle: f64::from(self.throttle_permille.load(Ordering::Relaxed)) / 1000.0,
         }
     }
+}
+
+fn count(drops: &DropCounters, reason: DropReason) {
+    if let Some(counter) = drops.get(reason.index()) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Every reason, those that never happened too: a series that is there from the start can be alerted on.
+fn drops(counters: &DropCounters) -> Vec<(&'static str, u64)> {
+    let read = counters
+        .iter()
+        .map(|counter| counter.load(Ordering::Relaxed));
+    DropReason::ALL
+        .iter()
+        .map(|reason| reason.as_str())
+        .zip(read)
+        .collect()
 }

@@ -1,0 +1,531 @@
+//! Sends probes when they fall due and books how they end.
+//!
+//! A probe ends in one of three ways: both answers are in; its post failed; or its timeout has passed. After a timeout without an
+//! answer the peer is asked over IP, and only a peer that was there, in the same process, with the same queue pairs and
+//! not starved makes the probe *lost* (see [`Prober::verdict`]).
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::Duration;
+
+use rdmamesh_wire::{
+    Ack2, Datagram, DropReason, Header, NodeId, PortStatus, ReplayWindow, ReturnFlow, RnicId,
+    encode,
+};
+
+use super::pending::{Pending, PendingRing, Phase};
+use super::target::{PeerState, Session, TargetRef, Targets};
+use super::window::{AMEND_FOR, Outcome};
+use super::{Answer, Ask, Route, Shared, Token, Transmit};
+use crate::dataplane::counters::DataplaneCounters;
+use crate::dataplane::mono::Mono;
+use crate::model::{Series, SeriesKey, TargetKey};
+
+mod accounts;
+mod plan;
+
+/// So long after its timeout a probe is judged at the earliest: an answer on its way makes it late, not lost.
+const JUDGE_AFTER: Duration = Duration::from_millis(250);
+/// So long after its timeout a probe whose peer was never heard ends as unresolved, whatever happens.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(3);
+/// Largest believable network round trip.
+const MAX_RTT: Duration = Duration::from_secs(10);
+/// Largest believable delay inside a host.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+/// Probes that wait for a send slot.
+const MAX_QUEUE: usize = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// A flow's next probe is due.
+    Flow { target: TargetRef, flow: usize },
+    /// Something about this probe is to be decided.
+    Probe { seq: u64 },
+    /// A peer may be asked again.
+    Ask { peer: RnicId },
+}
+
+/// The probing half of an engine.
+#[derive(Debug)]
+pub(super) struct Prober {
+    pub(super) queue: VecDeque<Transmit>,
+    pub(super) asks: Vec<Ask>,
+    targets: Targets,
+    by_key: HashMap<TargetKey, TargetRef>,
+    peers: HashMap<RnicId, PeerState>,
+    pending: PendingRing,
+    timers: BinaryHeap<Reverse<(Mono, Timer)>>,
+    seen_acks: (ReplayWindow, ReplayWindow),
+    series: Vec<(SeriesKey, Series)>,
+    rate: f64,
+    link_up: bool,
+    stopped: bool,
+    scratch: Vec<u32>,
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            asks: Vec::new(),
+            targets: Targets::default(),
+            by_key: HashMap::new(),
+            peers: HashMap::new(),
+            pending: PendingRing::default(),
+            timers: BinaryHeap::new(),
+            seen_acks: (ReplayWindow::default(), ReplayWindow::default()),
+            series: Vec::new(),
+            rate: 1.0,
+            link_up: true,
+            stopped: false,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl Prober {
+    pub(super) fn advance(&mut self, shared: &mut Shared, now: Mono) {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Flow { target, flow } => self.fire(shared, target, flow, at, now),
+                Timer::Probe { seq } => self.overdue(shared, seq, now),
+                Timer::Ask { peer } => self.ask(peer, now),
+            }
+        }
+        self.pending.forget(now, AMEND_FOR);
+    }
+
+    pub(super) fn next_deadline(&mut self) -> Option<Mono> {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
+            let stale = match timer {
+                Timer::Probe { seq } => self.pending.get(seq).is_none(),
+                Timer::Flow { .. } | Timer::Ask { .. } => false,
+            };
+            if !stale {
+                return Some(at);
+            }
+            self.timers.pop();
+        }
+        None
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.pending.open()
+    }
+
+    /// The next probe of a flow is due.
+    fn fire(&mut self, shared: &mut Shared, target: TargetRef, flow: usize, at: Mono, now: Mono) {
+        let sending = shared.facts.is_some() && self.link_up && !self.stopped;
+        let rate = self.rate;
+        let Some(state) = self
+            .targets
+            .get_mut(target)
+            .filter(|t| sending && !t.retired)
+        else {
+            return;
+        };
+        let step = state
+            .plan
+            .interval
+            .div_f64(rate)
+            .max(Duration::from_millis(1));
+        // After a pause the flow goes on from now: what was missed is not sent in a burst.
+        let next = if at.plus(step) > now {
+            at.plus(step)
+        } else {
+            now.plus(step)
+        };
+        self.timers
+            .push(Reverse((next, Timer::Flow { target, flow })));
+        state.windows.sent(now.second(), flow);
+        let (peer, timeout) = (state.rnic, state.plan.timeout);
+        let Some(session) = self.peers.get(&peer).and_then(|p| p.session) else {
+            state.windows.ended(now.second(), flow, Outcome::Unresolved);
+            self.want(peer, now, now);
+            return;
+        };
+        let seq = self.pending.next();
+        let Some(transmit) = self.compose(shared, target, flow, seq, session) else {
+            return;
+        };
+        let Some(state) = self.targets.get_mut(target) else {
+            return;
+        };
+        if self.queue.len() >= MAX_QUEUE {
+            state.windows.ended(now.second(), flow, Outcome::SendError);
+            return;
+        }
+        self.pending.push(Pending {
+            target,
+            flow,
+            peer,
+            mesh_id: state.plan.mesh_id,
+            epoch: session.epoch,
+            generation: session.generation,
+            due: now,
+            deadline: now.plus(timeout),
+            phase: Phase::Waiting,
+            t1: None,
+            t2: None,
+            t5: None,
+            ack2: None,
+            untrusted: false,
+        });
+        self.timers
+            .push(Reverse((now.plus(timeout), Timer::Probe { seq })));
+        self.queue.push_back(transmit);
+    }
+
+    fn compose(
+        &self,
+        shared: &Shared,
+        target: TargetRef,
+        flow: usize,
+        seq: u64,
+        session: Session,
+    ) -> Option<Transmit> {
+        let state = self.targets.get(target)?;
+        let flow = state.flows.get(flow)?;
+        let (dscp, service_level) = (
+            state.plan.traffic_class.dscp,
+            state.plan.traffic_class.service_level,
+        );
+        let header = Header {
+            mesh_id: state.plan.mesh_id,
+            sender: shared.rnic,
+            receiver: state.rnic,
+            sender_epoch: shared.config.epoch,
+            receiver_epoch: session.epoch,
+            sequence: seq,
+        };
+        let back = ReturnFlow {
+            qp_index: flow.qp_index % session.qps.max(1),
+            flow_label: flow.flow_label,
+            dscp,
+            service_level,
+        };
+        let flow_label = flow.flow_label;
+        Some(Transmit {
+            token: Token::Probe(seq).raw(),
+            route: Route {
+                address: state.plan.peer.address,
+                flow_label,
+                dscp,
+                service_level,
+            },
+            qp_index: flow.qp_index,
+            qpn: session.qpn,
+            payload: encode(&Datagram::Probe(header, back), &shared.keys),
+        })
+    }
+
+    pub(super) fn posted(&mut self, shared: &mut Shared, seq: u64, ok: bool, stamp: Mono) {
+        if !ok {
+            self.end(shared, seq, Outcome::SendError);
+            return;
+        }
+        DataplaneCounters::add(&shared.counters.probes_sent, 1);
+        if let Some(probe) = self.pending.get_mut(seq) {
+            probe.t1 = Some(stamp);
+            if shared.software() {
+                probe.t2 = Some(stamp.0);
+            }
+        }
+    }
+
+    /// The device is done with the datagram of probe `seq`.
+    pub(super) fn sent(
+        &mut self,
+        shared: &mut Shared,
+        seq: u64,
+        ok: bool,
+        stamp: Duration,
+        now: Mono,
+    ) {
+        if !ok {
+            self.end(shared, seq, Outcome::SendError);
+        } else if !shared.software() {
+            if let Some(probe) = self.pending.get_mut(seq) {
+                probe.t2 = Some(stamp);
+            }
+            self.complete(shared, seq, now);
+        }
+    }
+
+    pub(super) fn ack1(
+        &mut self,
+        shared: &mut Shared,
+        header: &Header,
+        stamp: Duration,
+        now: Mono,
+    ) -> Result<(), DropReason> {
+        let seq = header.sequence;
+        self.expected(header)?;
+        if !self.seen_acks.0.accept(seq) {
+            return Err(DropReason::Replay);
+        }
+        let Some(probe) = self.pending.get_mut(seq) else {
+            return Ok(());
+        };
+        probe.t5 = Some(stamp);
+        probe.untrusted |= shared.late_wake && shared.software();
+        self.complete(shared, seq, now);
+        Ok(())
+    }
+
+    pub(super) fn ack2(
+        &mut self,
+        shared: &mut Shared,
+        header: &Header,
+        stamps: Ack2,
+        now: Mono,
+    ) -> Result<(), DropReason> {
+        let seq = header.sequence;
+        self.expected(header)?;
+        if !self.seen_acks.1.accept(seq) {
+            return Err(DropReason::Replay);
+        }
+        let Some(probe) = self.pending.get_mut(seq) else {
+            DataplaneCounters::add(&shared.counters.late_acks, 1);
+            return Ok(());
+        };
+        probe.ack2 = Some(stamps);
+        self.complete(shared, seq, now);
+        Ok(())
+    }
+
+    /// Whether an answer fits what was asked.
+    fn expected(&self, header: &Header) -> Result<(), DropReason> {
+        if header.sequence == 0 || header.sequence >= self.pending.next() {
+            return Err(DropReason::Unsolicited);
+        }
+        let Some(probe) = self.pending.get(header.sequence) else {
+            return Ok(());
+        };
+        if header.sender != probe.peer {
+            Err(DropReason::Sender)
+        } else if header.sender_epoch != probe.epoch {
+            Err(DropReason::Epoch)
+        } else if header.mesh_id != probe.mesh_id {
+            Err(DropReason::Field)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Ends the probe if all its stamps are in.
+    fn complete(&mut self, shared: &mut Shared, seq: u64, now: Mono) {
+        let Some(probe) = self.pending.get(seq).filter(|probe| probe.answered()) else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(&probe.peer) {
+            peer.answered_probe = Some(now);
+        }
+        match probe.phase {
+            Phase::Judged(from) => {
+                let (target, flow, second) = (probe.target, probe.flow, probe.due.second());
+                DataplaneCounters::add(&shared.counters.late_acks, 1);
+                if let Some(state) = self.targets.get_mut(target) {
+                    state.windows.amend(second, flow, from, Outcome::Late);
+                }
+                self.pending.remove(seq);
+            }
+            Phase::Waiting if now <= probe.deadline => {
+                if let (Some(t1), Some(t2), Some(t5), Some(ack2)) =
+                    (probe.t1, probe.t2, probe.t5, probe.ack2)
+                {
+                    let stamps = Stamps {
+                        t1,
+                        t2,
+                        t5,
+                        t6: now,
+                        ack2,
+                    };
+                    self.measured(shared, seq, stamps);
+                }
+            }
+            Phase::Waiting if shared.starvation.overlaps(probe.due, now) => {
+                self.end(shared, seq, Outcome::HostDelayed);
+            }
+            Phase::Waiting | Phase::Unjudged => self.end(shared, seq, Outcome::Late),
+        }
+    }
+
+    fn measured(&mut self, shared: &mut Shared, seq: u64, stamps: Stamps) {
+        let Some(times) = stamps.times() else {
+            self.end(shared, seq, Outcome::Invalid);
+            return;
+        };
+        let trusted = self.pending.get(seq).is_some_and(|probe| !probe.untrusted);
+        if trusted && let Some(series) = self.series_of(seq) {
+            series.rtt.record(times.rtt);
+            series.prober_delay.record(times.prober);
+            series.responder_delay.record(times.responder);
+        }
+        self.end(shared, seq, Outcome::Ok(trusted.then_some(times.rtt)));
+    }
+
+    /// Books the outcome of a probe. Without an answer it stays known for a while: one may still come.
+    fn end(&mut self, shared: &mut Shared, seq: u64, outcome: Outcome) {
+        let Some(probe) = self.pending.get_mut(seq) else {
+            return;
+        };
+        if matches!(probe.phase, Phase::Judged(_)) {
+            return;
+        }
+        if let Some(state) = self.targets.get_mut(probe.target) {
+            state.windows.ended(probe.due.second(), probe.flow, outcome);
+        }
+        if matches!(outcome, Outcome::Lost | Outcome::Unresolved) {
+            tracing::debug!(port = %shared.config.local, seq, ?outcome, flow = probe.flow, "probe unanswered");
+            probe.phase = Phase::Judged(outcome);
+        } else {
+            self.pending.remove(seq);
+        }
+    }
+
+    /// The timeout of a probe has passed, or its grace, or all patience.
+    fn overdue(&mut self, shared: &mut Shared, seq: u64, now: Mono) {
+        let Some(probe) = self.pending.get_mut(seq) else {
+            return;
+        };
+        let (peer, deadline) = (probe.peer, probe.deadline);
+        match probe.phase {
+            Phase::Judged(_) => {}
+            Phase::Waiting if shared.starvation.overlaps(probe.due, now) => {
+                self.end(shared, seq, Outcome::HostDelayed);
+            }
+            Phase::Waiting if probe.t1.is_none() => self.end(shared, seq, Outcome::SendError),
+            Phase::Waiting => {
+                probe.phase = Phase::Unjudged;
+                self.timers
+                    .push(Reverse((deadline.plus(JUDGE_AFTER), Timer::Probe { seq })));
+                self.want(peer, deadline, now);
+            }
+            Phase::Unjudged if now >= deadline.plus(GIVE_UP_AFTER) => {
+                self.end(shared, seq, Outcome::Unresolved);
+            }
+            Phase::Unjudged => {
+                self.timers.push(Reverse((
+                    deadline.plus(GIVE_UP_AFTER),
+                    Timer::Probe { seq },
+                )));
+                if let Some(outcome) = self.verdict(seq) {
+                    self.end(shared, seq, outcome);
+                }
+            }
+        }
+    }
+
+    /// What the peer's newest answer makes of a probe that timed out; `None` while there is no answer newer than the timeout.
+    fn verdict(&self, seq: u64) -> Option<Outcome> {
+        let probe = self.pending.get(seq)?;
+        let peer = self.peers.get(&probe.peer);
+        let Some(peer) = peer.filter(|p| p.ask.is_some()) else {
+            return Some(Outcome::Unresolved);
+        };
+        let answer = peer
+            .last
+            .as_ref()
+            .filter(|answer| answer.asked_at >= probe.deadline)?;
+        let Some(present) = answer.present else {
+            return Some(Outcome::Unresolved);
+        };
+        let same = present.epoch == probe.epoch
+            && present.entry.generation == probe.generation
+            && present.entry.status != PortStatus::Absent;
+        let starved = present.starved_until.is_some_and(|end| end >= probe.due);
+        Some(match (same, starved) {
+            (false, _) => Outcome::Unresolved,
+            (true, true) => Outcome::HostDelayed,
+            (true, false) => Outcome::Lost,
+        })
+    }
+
+    pub(super) fn answered(&mut self, shared: &mut Shared, answer: &Answer, now: Mono) {
+        let Some(peer) = self.peers.get_mut(&answer.rnic) else {
+            return;
+        };
+        if peer.answered(answer, now) {
+            tracing::debug!(
+                port = %shared.config.local, peer = %answer.rnic.0, session = ?peer.session, "peer resolved"
+            );
+        }
+        let rnic = answer.rnic;
+        let ripe = |probe: &Pending| {
+            probe.peer == rnic
+                && probe.phase == Phase::Unjudged
+                && probe.deadline.plus(JUDGE_AFTER) <= now
+        };
+        for seq in self.pending.select(ripe) {
+            if let Some(outcome) = self.verdict(seq) {
+                self.end(shared, seq, outcome);
+            }
+        }
+        self.ask(rnic, now);
+    }
+
+    /// Wants an answer of `peer` no older than `since`, and asks if that is possible now.
+    fn want(&mut self, peer: RnicId, since: Mono, now: Mono) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.want(since);
+        }
+        self.ask(peer, now);
+    }
+
+    fn ask(&mut self, peer: RnicId, now: Mono) {
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        match state.due_ask(now) {
+            Ok(ask) => self.asks.push(ask),
+            Err(Some(later)) => self.timers.push(Reverse((later, Timer::Ask { peer }))),
+            Err(None) => {}
+        }
+    }
+
+    pub(super) fn answered_nodes(&self) -> impl Iterator<Item = (NodeId, Mono)> + '_ {
+        self.peers
+            .values()
+            .filter_map(|peer| Some((peer.node, peer.answered_probe?)))
+    }
+}
+
+/// The six stamps of a probe.
+#[derive(Debug, Clone, Copy)]
+struct Stamps {
+    t1: Mono,
+    t2: Duration,
+    t5: Duration,
+    t6: Mono,
+    ack2: Ack2,
+}
+
+/// What the stamps say.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    rtt: Duration,
+    prober: Duration,
+    responder: Duration,
+}
+
+impl Stamps {
+    /// `None` when a figure is negative or out of all proportion.
+    fn times(&self) -> Option<Times> {
+        let responder = self.ack2.replied.checked_sub(self.ack2.received)?;
+        let away = self.t5.checked_sub(self.t2)?;
+        let rtt = away.checked_sub(responder)?;
+        let prober = self.t6.0.checked_sub(self.t1.0)?.checked_sub(away)?;
+        let sane =
+            rtt > Duration::ZERO && rtt <= MAX_RTT && prober <= MAX_DELAY && responder <= MAX_DELAY;
+        sane.then_some(Times {
+            rtt,
+            prober,
+            responder,
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! The loop of one port: moves completions, time and orders into its [`Engine`] and datagrams out of it.
+//!
+//! It is one task. It never waits for a single completion, and it sleeps until the engine's next deadline or until the device,
+//! the control exchange or the supervisor has something for it. [`ProbePort`] is all it needs of a device, so that
+//! tests run the very same loop on a fabric in memory.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rdmamesh_verbs::Completion;
+use rdmamesh_wire::KeyRing;
+use tokio::sync::{mpsc, watch};
+
+use super::engine::{Answer, Ask, Engine, PortFacts, PostFailure, Transmit};
+use super::mono::Mono;
+use super::registry::{PublishedPort, Registry};
+use crate::model::{PortPlan, SeriesTable, TargetWindow};
+
+pub use verbs::VerbsPort;
+
+mod verbs;
+
+/// Reports are made at this point of every second: by then a probe sent at the end of the second before
+/// has had its default timeout of 500 ms and its judgement.
+pub const TICK_PHASE: Duration = Duration::from_millis(800);
+
+/// Deadlines within the same millisecond share one wake-up.
+const GRID: Duration = Duration::from_millis(1);
+
+/// The device is gone or broken: let go of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PortGone(pub String);
+
+/// What the loop needs of a device.
+pub trait ProbePort {
+    /// Facts of the endpoint; they do not change while it is open.
+    fn facts(&self) -> PortFacts;
+
+    /// Posts a datagram, without waiting.
+    ///
+    /// # Errors
+    /// [`PostFailure`]; nothing was sent then and no completion will come.
+    fn post(&mut self, transmit: &Transmit) -> Result<(), PostFailure>;
+
+    /// Moves all completions into `out`, without waiting.
+    ///
+    /// # Errors
+    /// The device is gone.
+    fn poll(&mut self, out: &mut Vec<Completion>) -> Result<(), PortGone>;
+
+    /// Returns when there may be completions. Must be cancel safe.
+    fn ready(&self) -> impl Future<Output = Result<(), PortGone>>;
+
+    /// The clock that software stamps are on.
+    fn now(&self) -> Mono;
+}
+
+/// An order of the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortOrder {
+    /// The link went up or down.
+    Link(bool),
+    /// Leave the loop, for this reason.
+    Close(String),
+}
+
+/// A control exchange wanted by a port loop.
+#[derive(Debug, Clone)]
+pub struct AskFrom {
+    /// What to ask.
+    pub ask: Ask,
+    /// Whom to tell.
+    pub reply: mpsc::UnboundedSender<Answer>,
+}
+
+/// One second's windows of one port.
+#[derive(Debug)]
+pub struct PortTick {
+    /// Windows of all its targets.
+    pub targets: Vec<TargetWindow>,
+}
+
+/// Everything around a port loop but its device and its engine.
+#[derive(Debug)]
+pub struct PortIo {
+    /// The port's part of the plan; `None` means to answer only.
+    pub plan: watch::Receiver<Option<PortPlan>>,
+    /// Valid keys.
+    pub keys: watch::Receiver<Arc<KeyRing>>,
+    /// Share of the planned rate.
+    pub rate: watch::Receiver<f64>,
+    /// True once probing shall end.
+    pub stop: watch::Receiver<bool>,
+    /// Orders of the supervisor.
+    pub orders: mpsc::UnboundedReceiver<PortOrder>,
+    /// To the control exchange.
+    pub asks: mpsc::UnboundedSender<AskFrom>,
+    /// From the control exchange; one answer per question at most.
+    pub answers: (
+        mpsc::UnboundedSender<Answer>,
+        mpsc::UnboundedReceiver<Answer>,
+    ),
+    /// Windows, once per second.
+    pub ticks: mpsc::UnboundedSender<PortTick>,
+    /// Cumulative numbers of all ports.
+    pub series: Arc<Mutex<SeriesTable>>,
+    /// For the control responder.
+    pub published: Arc<PublishedPort>,
+    /// For the control responder.
+    pub registry: Arc<Registry>,
+}
+
+/// Why a port loop ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// Probing was stopped and everything has settled.
+    Stopped,
+    /// The supervisor ordered it.
+    Ordered(String),
+    /// The device is gone.
+    Gone(PortGone),
+}
+
+/// Runs the loop until the device goes, the supervisor orders the end, or probing is stopped and settled.
+pub async fn run<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo) -> Exit {
+    engine.open(port.facts(), port.now());
+    io.plan.mark_changed();
+    io.keys.mark_changed();
+    io.rate.mark_changed();
+    let exit = serve(port, engine, io).await;
+    io.registry.withdraw(io.published.rnic);
+    let now = port.now();
+    engine.close(now);
+    if exit == Exit::Stopped {
+        report(engine, io, now);
+        engine.flush(
+            now,
+            &mut io.series.lock().unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+    exit
+}
+
+async fn serve<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo) -> Exit {
+    let mut completions = Vec::with_capacity(256);
+    let mut next_tick = tick_after(port.now());
+    let sleep = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(sleep);
+    let mut stopping = false;
+    loop {
+        let now = port.now();
+        if let Err(gone) = port.poll(&mut completions) {
+            return Exit::Gone(gone);
+        }
+        for completion in completions.drain(..) {
+            engine.completed(&completion, now);
+        }
+        if let Some(exit) = obey(engine, io, now) {
+            return exit;
+        }
+        if *io.stop.borrow() && !stopping {
+            stopping = true;
+            engine.stop_sending();
+        }
+        engine.advance(now);
+        flush(port, engine);
+        for ask in engine.drain_asks() {
+            // Without a control task there are no answers, and probes without an answer end as unresolved.
+            io.asks
+                .send(AskFrom {
+                    ask,
+                    reply: io.answers.0.clone(),
+                })
+                .ok();
+        }
+        if stopping && engine.outstanding() == 0 {
+            return Exit::Stopped;
+        }
+        if now >= next_tick {
+            report(engine, io, now);
+            next_tick = tick_after(now);
+        }
+        let planned = on_grid(
+            engine
+                .next_deadline()
+                .map_or(next_tick, |due| due.min(next_tick)),
+        );
+        io.published.set_loop(planned, engine.starved_until());
+        sleep
+            .as_mut()
+            .reset(tokio::time::Instant::now() + planned.since(port.now()));
+        tokio::select! {
+            biased;
+            ready = port.ready() => if let Err(gone) = ready { return Exit::Gone(gone) },
+            () = &mut sleep => {}
+            Some(answer) = io.answers.1.recv() => engine.answered(&answer, port.now()),
+            Some(order) = io.orders.recv() => if let Some(exit) = order_exit(engine, io, order, port.now()) { return exit },
+            Ok(()) = io.plan.changed() => io.plan.mark_changed(),
+            Ok(()) = io.keys.changed() => io.keys.mark_changed(),
+            Ok(()) = io.rate.changed() => io.rate.mark_changed(),
+            Ok(()) = io.stop.changed() => {}
+        }
+        engine.woken(planned, port.now());
+    }
+}
+
+/// Takes over what has changed around the loop.
+fn obey(engine: &mut Engine, io: &mut PortIo, now: Mono) -> Option<Exit> {
+    while let Ok(answer) = io.answers.1.try_recv() {
+        engine.answered(&answer, now);
+    }
+    if io.plan.has_changed().unwrap_or(false) {
+        engine.set_plan(io.plan.borrow_and_update().as_ref(), now);
+    }
+    if io.keys.has_changed().unwrap_or(false) {
+        engine.set_keys(Arc::clone(&io.keys.borrow_and_update()));
+    }
+    if io.rate.has_changed().unwrap_or(false) {
+        engine.set_rate(*io.rate.borrow_and_update());
+    }
+    while let Ok(order) = io.orders.try_recv() {
+        if let Some(exit) = order_exit(engine, io, order, now) {
+            return Some(exit);
+        }
+    }
+    None
+}
+
+fn order_exit(engine: &mut Engine, io: &PortIo, order: PortOrder, now: Mono) -> Option<Exit> {
+    match order {
+        PortOrder::Link(up) => {
+            io.published.set_link(up);
+            engine.set_link(up, now);
+            None
+        }
+        PortOrder::Close(reason) => Some(Exit::Ordered(reason)),
+    }
+}
+
+/// Posts all that waits, as far as there are send slots.
+fn flush<P: ProbePort>(port: &mut P, engine: &mut Engine) {
+    while let Some(transmit) = engine.next_transmit() {
+        let stamp = port.now();
+        let result = port.post(&transmit);
+        engine.posted(transmit, result, stamp);
+        if result == Err(PostFailure::Busy) {
+            break;
+        }
+    }
+}
+
+fn report(engine: &mut Engine, io: &PortIo, now: Mono) {
+    let mut targets = Vec::new();
+    {
+        let mut series = io.series.lock().unwrap_or_else(PoisonError::into_inner);
+        engine.report(now, SystemTime::now(), &mut series, &mut targets);
+    }
+    io.registry.note_answers(engine.answered_nodes());
+    // Nobody listens any more only when the whole data path ends.
+    io.ticks.send(PortTick { targets }).ok();
+}
+
+/// The first tick after `now`.
+pub(super) fn tick_after(now: Mono) -> Mono {
+    let this = Mono::of_second(now.second()).plus(TICK_PHASE);
+    if now < this {
+        this
+    } else {
+        this.plus(Duration::from_secs(1))
+    }
+}
+
+/// `at`, rounded up to the grid of wake-ups.
+fn on_grid(at: Mono) -> Mono {
+    let grid = GRID.as_nanos();
+    let rounded = at.0.as_nanos().div_ceil(grid) * grid;
+    Mono(Duration::from_nanos(
+        u64::try_from(rounded).unwrap_or(u64::MAX),
+    ))
+}
+
+#[cfg(test)]
+mod tests;
