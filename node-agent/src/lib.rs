@@ -6,3 +6,4 @@ pub mod dataplane;
 pub mod keys;
 pub mod model;
 pub mod plan;
+pub mod publish;

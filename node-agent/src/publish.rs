@@ -1,0 +1,20 @@
+//! What the agent tells the API server, and when. Pure: the tasks that do the writing
+//! ([`crate::reporter`], [`crate::cluster`]) hand in the clock and ask here.
+//!
+//! * [`Pacer`] decides whether a write is due now;
+//! * [`Essence`] is the part of an assignment status whose change is news;
+//! * [`assignment_status`] builds that status, never larger than the API allows.
+
+pub use essence::Essence;
+pub use pacer::{Change, Pacer, Pacing};
+pub use settled::Settled;
+pub use status::{View, assignment_status};
+
+mod condition;
+mod essence;
+mod fit;
+mod pacer;
+mod settled;
+mod status;
+
+pub(crate) use condition::{condition, kube_time};
