@@ -5,7 +5,6 @@
 //! cleared fault is in force. Every error carries the file and the line and says what to write.
 
 mod expect;
-mod fabric;
 mod fault;
 
 use std::path::{Path, PathBuf};
@@ -14,12 +13,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use crate::fabric::{Fabric, FabricSpec};
+
 pub use expect::{
     ApiWriters, CounterBound, CounterBounds, Expectation, Goal, Hold, OUTCOMES, Status,
     SuspectPattern, WriteBound,
 };
-pub use fabric::{FabricShape, HostPort, LinkName};
-pub use fault::{Direction, Fault, FaultKind};
+pub use fault::Fault;
 
 /// A whole scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub struct Scenario {
     /// One sentence for the person who watches it run.
     pub description: Option<String>,
     /// The fabric it runs on.
-    pub fabric: FabricShape,
+    pub fabric: Fabric,
     /// `spec` of the RdmaMesh, applied as it stands here; the API server fills in the defaults.
     pub mesh: serde_json::Value,
     /// What happens, in order.
@@ -75,7 +75,7 @@ pub struct ScenarioError {
 struct RawScenario {
     description: Option<String>,
     #[serde(default)]
-    fabric: Option<Spanned<FabricShape>>,
+    fabric: Option<Spanned<serde_json::Value>>,
     #[serde(default)]
     mesh: Option<Spanned<serde_json::Value>>,
     steps: Spanned<Vec<Spanned<RawStep>>>,
@@ -86,7 +86,7 @@ struct RawScenario {
 enum RawStep {
     Expect(expect::RawExpect),
     Hold(expect::RawExpect),
-    Fault(fault::RawFault),
+    Fault(serde_json::Map<String, serde_json::Value>),
     Clear(RawClear),
 }
 
@@ -125,11 +125,11 @@ impl Scenario {
             at(line, one_line(error.without_snippet()))
         })?;
         let fabric = match raw.fabric {
-            Some(shape) => {
-                let line = shape.referenced.line();
-                shape.value.check().map_err(|message| at(line, message))?
+            Some(size) => {
+                let line = size.referenced.line();
+                fabric_of(size.value).map_err(|message| at(line, message))?
             }
-            None => FabricShape::default(),
+            None => fabric_of(empty_object()).map_err(|message| at(1, message))?,
         };
         let mesh = match raw.mesh {
             Some(spec) if spec.value.is_object() => spec.value,
@@ -182,16 +182,12 @@ struct InForce {
     open: Vec<String>,
 }
 
-fn check_step(
-    step: RawStep,
-    fabric: &FabricShape,
-    in_force: &mut InForce,
-) -> Result<Action, String> {
+fn check_step(step: RawStep, fabric: &Fabric, in_force: &mut InForce) -> Result<Action, String> {
     match step {
         RawStep::Expect(raw) => Ok(Action::Expect(raw.expect(fabric, &in_force.seen)?)),
         RawStep::Hold(raw) => Ok(Action::Hold(raw.hold(fabric, &in_force.seen)?)),
         RawStep::Fault(raw) => {
-            let fault = raw.check(fabric, in_force.seen.len() + 1)?;
+            let fault = Fault::from_keys(raw, fabric, in_force.seen.len() + 1)?;
             if in_force.seen.contains(&fault.id) {
                 return Err(format!(
                     "fault id \"{}\" is taken: give this fault another id",
@@ -225,6 +221,22 @@ fn unknown_id(id: &str, in_force: &InForce) -> String {
         "no fault has the id \"{id}\": write one of {}",
         in_force.open.join(", ")
     )
+}
+
+/// The fabric of a size of which any number may be left out.
+fn fabric_of(written: serde_json::Value) -> Result<Fabric, String> {
+    let serde_json::Value::Object(written) = written else {
+        return Err(
+            "fabric must be a size, for example {leaves: 2, spines: 2, hostsPerLeaf: 2}".to_owned(),
+        );
+    };
+    let mut size = serde_json::json!({"leaves": 2, "spines": 2, "hostsPerLeaf": 2, "rails": 1});
+    if let Some(size) = size.as_object_mut() {
+        size.extend(written);
+    }
+    let spec: FabricSpec =
+        serde_json::from_value(size).map_err(|error| format!("in fabric: {error}"))?;
+    Fabric::new(spec).map_err(|error| error.to_string())
 }
 
 fn empty_object() -> serde_json::Value {

@@ -9,7 +9,7 @@ use rdmamesh_api::condition;
 use rdmamesh_api::mesh::SuspectKind;
 use serde::Deserialize;
 
-use super::fabric::FabricShape;
+use crate::fabric::Fabric;
 
 /// How long an expectation is waited for where the scenario does not say.
 const DEFAULT_WITHIN: Duration = Duration::from_secs(60);
@@ -170,11 +170,7 @@ impl RawExpect {
     ///
     /// # Errors
     /// A sentence for the person who wrote it.
-    pub(super) fn expect(
-        self,
-        fabric: &FabricShape,
-        faults: &[String],
-    ) -> Result<Expectation, String> {
+    pub(super) fn expect(self, fabric: &Fabric, faults: &[String]) -> Result<Expectation, String> {
         if self.r#for.is_some() {
             return Err("expect takes no for: write within, or make it a hold step".to_owned());
         }
@@ -187,7 +183,7 @@ impl RawExpect {
     ///
     /// # Errors
     /// A sentence for the person who wrote it.
-    pub(super) fn hold(self, fabric: &FabricShape, faults: &[String]) -> Result<Hold, String> {
+    pub(super) fn hold(self, fabric: &Fabric, faults: &[String]) -> Result<Hold, String> {
         let lasts = self.r#for.map(GoDuration::get).unwrap_or_default();
         if lasts.is_zero() {
             return Err(
@@ -203,7 +199,7 @@ impl RawExpect {
         })
     }
 
-    fn goal(self, fabric: &FabricShape, faults: &[String]) -> Result<Goal, String> {
+    fn goal(self, fabric: &Fabric, faults: &[String]) -> Result<Goal, String> {
         let about_condition = self.status.is_some() || self.suspects.is_some();
         let since = check_since(self.since, faults)?;
         match (self.condition, self.counters, self.api_writes) {
@@ -277,32 +273,50 @@ fn check_status(status: Option<&str>) -> Result<Status, String> {
 
 fn check_suspects(
     suspects: Option<Vec<SuspectPattern>>,
-    fabric: &FabricShape,
+    fabric: &Fabric,
 ) -> Result<Option<Vec<SuspectPattern>>, String> {
     for suspect in suspects.iter().flatten() {
-        match suspect.kind {
-            SuspectKind::Rnic => {
-                for name in [Some(&suspect.name), suspect.peer.as_ref()]
-                    .into_iter()
-                    .flatten()
-                {
-                    let (host, _) = name.split_once('/').ok_or_else(|| {
-                        format!(
-                            "\"{name}\" is no RNIC: write <host>/<device>, for example host1/rxe1"
-                        )
-                    })?;
-                    fabric.host(host)?;
-                }
-            }
-            SuspectKind::Link => drop(fabric.link(&suspect.name)?),
-            SuspectKind::Switch => drop(fabric.switch(&suspect.name)?),
-            SuspectKind::Host => drop(fabric.host(&suspect.name)?),
-        }
         if suspect.peer.is_some() && suspect.kind != SuspectKind::Rnic {
             return Err("peer belongs to a suspect of kind Rnic: remove it".to_owned());
         }
+        let name = &suspect.name;
+        let unknown = match suspect.kind {
+            SuspectKind::Rnic => {
+                check_rnic(name, fabric)?;
+                suspect
+                    .peer
+                    .as_ref()
+                    .map_or(Ok(()), |peer| check_rnic(peer, fabric))?;
+                None
+            }
+            SuspectKind::Link => {
+                let turned = name.split_once('-').map(|(a, b)| format!("{b}-{a}"));
+                let known = turned.is_some_and(|turned| fabric.link(&turned).is_ok());
+                fabric.link(name).err().filter(|_| !known)
+            }
+            SuspectKind::Switch => fabric.switch_ends(name).err(),
+            SuspectKind::Host => fabric.host(name).err(),
+        };
+        if let Some(error) = unknown {
+            return Err(error.to_string());
+        }
     }
     Ok(suspects)
+}
+
+fn check_rnic(name: &str, fabric: &Fabric) -> Result<(), String> {
+    let (host, device) = name.split_once('/').ok_or_else(|| {
+        format!("\"{name}\" is no RNIC: write <host>/<device>, for example host1/rxe1")
+    })?;
+    let rails = &fabric.host(host).map_err(|error| error.to_string())?.rails;
+    if rails.iter().any(|rail| rail.rnic == device) {
+        return Ok(());
+    }
+    let known: Vec<&str> = rails.iter().map(|rail| rail.rnic.as_str()).collect();
+    Err(format!(
+        "{host} has no RNIC \"{device}\": write one of {}",
+        known.join(", ")
+    ))
 }
 
 fn check_counters(bounds: BTreeMap<String, CounterBound>) -> Result<CounterBounds, String> {
@@ -325,9 +339,9 @@ fn check_counters(bounds: BTreeMap<String, CounterBound>) -> Result<CounterBound
     Ok(CounterBounds(bounds))
 }
 
-fn check_writes(bound: WriteBound, fabric: &FabricShape) -> Result<WriteBound, String> {
+fn check_writes(bound: WriteBound, fabric: &Fabric) -> Result<WriteBound, String> {
     for host in &bound.except_hosts {
-        fabric.host(host)?;
+        fabric.host(host).map_err(|error| error.to_string())?;
     }
     Ok(bound)
 }
