@@ -3,6 +3,7 @@
 
 pub mod anomaly;
 pub mod dataplane;
+pub mod inventory;
 pub mod keys;
 pub mod model;
 pub mod plan;

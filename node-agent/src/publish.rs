@@ -18,3 +18,4 @@ mod settled;
 mod status;
 
 pub(crate) use condition::{condition, kube_time};
+pub(crate) use status::api_timestamps;
