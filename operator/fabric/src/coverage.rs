@@ -10,11 +10,19 @@
 /// Zero paths count as one.
 #[must_use]
 pub fn probability(paths: u16, flows: u32) -> f64 {
+    table(paths, flows).last().copied().unwrap_or(0.0)
+}
+
+/// [`probability`] for every number of flows from 0 to `most`.
+#[must_use]
+pub fn table(paths: u16, most: u32) -> Vec<f64> {
     let mut walk = Walk::new(paths);
-    for _ in 0..flows {
+    let mut table = vec![walk.all_seen()];
+    for _ in 0..most {
         walk.draw();
+        table.push(walk.all_seen());
     }
-    walk.all_seen()
+    table
 }
 
 /// Fewest flows that use every one of `paths` parallel paths with probability `wanted` or more.

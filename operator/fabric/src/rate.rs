@@ -69,6 +69,35 @@ impl ProbeRate {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// This rate times `part` / `whole`, rounded down; zero where `whole` is.
+    #[must_use]
+    pub fn proportion(self, part: Self, whole: Self) -> Self {
+        let scaled = u128::from(self.0) * u128::from(part.0);
+        let share = scaled.checked_div(u128::from(whole.0)).unwrap_or(0);
+        Self(u64::try_from(share).unwrap_or(u64::MAX))
+    }
+
+    /// Highest rate from zero to this one that is `good`, where all below a good one are good.
+    #[must_use]
+    pub fn highest(self, good: impl Fn(Self) -> bool) -> Self {
+        let (mut low, mut high) = (0, self.0);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if good(Self(middle)) {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Self(low)
+    }
+
     /// What is left without `other`; zero where nothing is.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
@@ -80,7 +109,7 @@ impl Add for ProbeRate {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
+        self.plus(other)
     }
 }
 

@@ -16,8 +16,10 @@ impl Planned {
     /// What `plan` lets probe.
     #[must_use]
     pub fn of(plan: &MeshPlan) -> Self {
-        let _counts = plan.counts;
-        Self::default()
+        Self {
+            rnics: plan.rnics().collect(),
+            pairs: plan.pairs().collect(),
+        }
     }
 
     /// Puts RNICs and ordered pairs together; RNICs of pairs need not be listed among `rnics`.

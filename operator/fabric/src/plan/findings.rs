@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::input::NodeState;
 use super::output::ProbeClass;
-use crate::rate::ProbeRate;
 
 /// A few names of many, for a sentence: bounded whatever the cluster's size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +66,11 @@ pub enum Finding {
         /// The nodes.
         nodes: Names,
     },
+    /// Nodes are left out because no RNIC of theirs is usable.
+    NoUsableRnic {
+        /// The nodes.
+        nodes: Names,
+    },
     /// RNICs are left out.
     UnusableRnics {
         /// Why.
@@ -84,24 +88,16 @@ pub enum Finding {
         /// The RNICs.
         rnics: Names,
     },
-    /// The budget does not carry the class at its interval, not even for the fewest peers that make
-    /// sense: the interval is stretched.
+    /// The budget does not carry the fewest probes that make sense at the intervals asked for: on these
+    /// nodes all intervals are stretched.
     Stretched {
-        /// The class.
-        class: ProbeClass,
         /// Longest factor in force.
         factor: u32,
         /// The nodes.
         nodes: Names,
-        /// What a node would need.
-        needed: ProbeRate,
-        /// What it has.
-        budget: ProbeRate,
     },
-    /// The budget carries nothing of the class on some nodes.
-    NotProbed {
-        /// The class.
-        class: ProbeClass,
+    /// The budget carries nothing at all on these nodes.
+    NotProbing {
         /// The nodes.
         nodes: Names,
     },
@@ -133,6 +129,73 @@ pub enum Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+        match self {
+            Self::Excluded { state, nodes } => {
+                write!(f, "{}: {nodes}; left out until that ends", state.describe())
+            }
+            Self::NoControlAddress { nodes } => write!(
+                f,
+                "no control address is known of {nodes}; left out until the agent advertises one"
+            ),
+            Self::NoUsableRnic { nodes } => {
+                write!(
+                    f,
+                    "no selected RNIC is usable on {nodes}; see the RdmaNode's ports"
+                )
+            }
+            Self::Unlabelled { nodes } => write!(
+                f,
+                "the group label is missing on {nodes}; they are treated as one group: label them, or \
+                 set topology.groupLabel to a label that they have"
+            ),
+            Self::UnusableRnics { reason, rnics } => write!(f, "{rnics} left out: {reason}"),
+            Self::LonelyGroups { groups } => write!(
+                f,
+                "only one host has RNICs in {groups}: torMesh has nobody to probe there; check \
+                 topology.groupLabel"
+            ),
+            Self::LowInDegree { rnics } => write!(
+                f,
+                "{rnics} probed by fewer than two others; raise budget.maxProbesPerSecond or \
+                 budget.maxPeersPerRnic"
+            ),
+            Self::Stretched { factor, nodes } => write!(
+                f,
+                "the budget does not carry two peers per RNIC at the intervals asked for on {nodes}: \
+                 intervals are up to {factor} times longer; raise budget.maxProbesPerSecond"
+            ),
+            Self::NotProbing { nodes } => write!(
+                f,
+                "the budget carries nothing on {nodes}; raise budget.maxProbesPerSecond or select \
+                 fewer meshes for them"
+            ),
+            Self::Capped {
+                class,
+                wanted,
+                planned,
+                by_rate,
+            } => write!(
+                f,
+                "{class} probes {planned} of {wanted} peers per RNIC: {} limits it",
+                if *by_rate {
+                    "budget.maxProbesPerSecond"
+                } else {
+                    "budget.maxPeersPerRnic"
+                }
+            ),
+            Self::CoverageShort {
+                wanted,
+                achieved,
+                flows_wanted,
+                flows,
+                short: (short, pairs),
+            } => write!(
+                f,
+                "{short} of {pairs} group pairs have fewer than the {flows_wanted} flows that \
+                 coverage {wanted} takes; the worst has {flows}, which covers all paths with \
+                 probability {achieved:.3}: raise budget.maxProbesPerSecond, lengthen \
+                 probes.interTor.interval or lower probes.interTor.coverage"
+            ),
+        }
     }
 }

@@ -132,6 +132,21 @@ pub enum NodeState {
     NoInventory,
 }
 
+impl NodeState {
+    /// A few words for a sentence.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady => "not ready",
+            Self::Cordoned => "cordoned",
+            Self::Deleting => "being deleted",
+            Self::Rolling => "agent being restarted",
+            Self::NoInventory => "no inventory from the agent",
+        }
+    }
+}
+
 /// One port of an RDMA device, as the mesh sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rnic {

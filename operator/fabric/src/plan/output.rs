@@ -1,14 +1,15 @@
 //! What the planner answers: assignments, coverage, figures, reasons.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
+use super::assignment::PlanHash;
 use super::findings::Finding;
-use super::input::{Address, Probing, Thresholds, TrafficClass};
-use crate::names::{DeviceName, GroupName, MeshName, NodeName, RnicName};
+use super::index::Index;
+use super::input::MeshPolicy;
+use super::share::Shares;
+use super::summary::Figures;
+use super::targets::Targets;
+use crate::names::{GroupName, MeshName, NodeName, RnicName};
 use crate::rate::ProbeRate;
 
 /// What a probe is for.
@@ -28,6 +29,27 @@ pub enum ProbeClass {
     Control,
 }
 
+impl ProbeClass {
+    /// The name used in specs, statuses and metric attributes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TorMesh => "torMesh",
+            Self::InterTor => "interTor",
+            Self::Rail => "rail",
+            Self::HostMesh => "hostMesh",
+            Self::Service => "service",
+            Self::Control => "control",
+        }
+    }
+}
+
+impl std::fmt::Display for ProbeClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// A plan for all meshes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
@@ -36,7 +58,7 @@ pub struct Plan {
 }
 
 /// The plan of one mesh.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MeshPlan {
     /// How much is probed.
     pub counts: Counts,
@@ -46,6 +68,15 @@ pub struct MeshPlan {
     pub coverage: Coverage,
     /// What the reader of a status should know, in a stable order.
     pub findings: Vec<Finding>,
+    pub(super) policy: MeshPolicy,
+    pub(super) index: Index,
+    pub(super) targets: Targets,
+    /// Per host: factor on every interval.
+    pub(super) stretch: Vec<u32>,
+    /// Per host.
+    pub(super) rates: Vec<ProbeRate>,
+    /// Per host.
+    pub(super) hashes: Vec<PlanHash>,
 }
 
 /// How much is probed.
@@ -115,97 +146,64 @@ pub struct GroupPairCoverage {
     pub probability: f64,
 }
 
-/// Identifies the content of one node's entry of one mesh: equal exactly when the content is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PlanHash(pub u128);
-
-/// Thirty-two hexadecimal digits.
-impl fmt::Display for PlanHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-/// What one node does for one mesh: the content of its assignment's entry.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NodeAssignment {
-    /// The node.
-    pub node: NodeName,
-    /// Identifies all that follows.
-    pub plan_hash: PlanHash,
-    /// Group of the node: its label's value, or `(unlabelled)`.
-    pub group: GroupName,
-    /// What counts as ill.
-    pub thresholds: Thresholds,
-    /// Classes in force.
-    pub classes: Vec<(ProbeClass, Probing)>,
-    /// Traffic classes in force; never empty.
-    pub traffic_classes: Vec<TrafficClass>,
-    /// Probes per second that the node sends for this mesh, `control` exchanges included.
-    pub rate: ProbeRate,
-    /// What each local RNIC probes, by device and port. RNICs without targets are listed too: they answer.
-    pub rnics: Vec<LocalRnic>,
-}
-
-/// What one local RNIC probes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LocalRnic {
-    /// RDMA device.
-    pub device: DeviceName,
-    /// Port, from 1.
-    pub port: u8,
-    /// Index of the local GID to probe from.
-    pub gid_index: Option<u16>,
-    /// Rail, from 0.
-    pub rail: u16,
-    /// Group of the RNIC: with the rail in a rail-optimised fabric.
-    pub group: GroupName,
-    /// Whom it probes, by class, peer and traffic class.
-    pub targets: Vec<AssignedTarget>,
-}
-
-/// A peer RNIC to probe.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AssignedTarget {
-    /// Why it is probed.
-    pub class: ProbeClass,
-    /// The peer.
-    pub peer: RnicName,
-    /// Group of the peer RNIC.
-    pub group: GroupName,
-    /// Address of the peer RNIC.
-    pub address: Address,
-    /// Where the peer's agent answers over plain IP.
-    pub control_address: SocketAddr,
-    /// Name of the traffic class.
-    pub traffic_class: Arc<str>,
-    /// Distinct flows (UDP source ports), at least 1.
-    pub flows: u16,
-    /// Seed of the flows' source ports and start times.
-    pub seed: u32,
-    /// Between two probes of one flow; longer than the class's where the budget stretches it.
-    pub interval: Duration,
-    /// How long an answer may take.
-    pub timeout: Duration,
-}
-
 impl MeshPlan {
+    pub(super) fn new(
+        policy: MeshPolicy,
+        index: Index,
+        shares: &Shares,
+        targets: Targets,
+        figures: Figures,
+        coverage: Coverage,
+        findings: Vec<Finding>,
+    ) -> Self {
+        let mut plan = Self {
+            counts: figures.counts,
+            rate: figures.rates.iter().copied().sum(),
+            coverage,
+            findings,
+            policy,
+            index,
+            targets,
+            stretch: shares.stretch.clone(),
+            rates: figures.rates,
+            hashes: Vec::new(),
+        };
+        plan.hashes = plan.hash_all();
+        plan
+    }
+
     /// The nodes that take part, by name, with the hash of their entry.
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeName, PlanHash)> {
-        std::iter::empty()
+        let names = self.index.hosts.iter().map(|host| &host.name);
+        names.zip(self.hashes.iter().copied())
     }
 
     /// Hash of the entry of `node`; `None` where it takes no part.
     #[must_use]
     pub fn plan_hash(&self, node: &NodeName) -> Option<PlanHash> {
-        self.nodes()
-            .find_map(|(name, hash)| (name == node).then_some(hash))
+        Some(self.hashes[self.host(node)?])
     }
 
-    /// The entry of `node`; `None` where it takes no part. Built on demand: the plan itself is compact.
-    #[must_use]
-    pub fn assignment(&self, node: &NodeName) -> Option<NodeAssignment> {
-        let _hash = self.plan_hash(node)?;
-        None
+    /// The RNICs that take part, in order.
+    pub fn rnics(&self) -> impl Iterator<Item = RnicName> + '_ {
+        (0..)
+            .zip(&self.index.rnics)
+            .map(|(rnic, _)| self.index.name(rnic))
+    }
+
+    /// Who probes whom: positions in [`Self::rnics`], in order, each pair once.
+    pub fn pairs(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let mut peers = Vec::new();
+        (0..).zip(&self.index.rnics).flat_map(move |(rnic, _)| {
+            self.targets.peers_into(rnic, &mut peers);
+            peers.iter().map(|&peer| (rnic, peer)).collect::<Vec<_>>()
+        })
+    }
+
+    pub(super) fn host(&self, node: &NodeName) -> Option<usize> {
+        self.index
+            .hosts
+            .binary_search_by(|host| host.name.cmp(node))
+            .ok()
     }
 }

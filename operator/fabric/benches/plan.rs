@@ -1,0 +1,106 @@
+//! Time to plan a mesh from scratch: 1,000 and 10,000 nodes with eight RNICs each, racks of 32 nodes,
+//! default budgets, with and without rail-optimised wiring.
+//!
+//! The seconds are the point estimate of the mean in criterion's
+//! `target/criterion/<name>/new/estimates.json` (`mean.point_estimate`, in nanoseconds).
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rdmamesh_fabric::plan::{
+    Address, Availability, Budget, Member, MeshInput, MeshPolicy, NodeState, PlanInput, ProbeClass,
+    Probing, Rnic, Thresholds, Topology, TrafficClass, plan,
+};
+
+const RAILS: u16 = 8;
+const NODES_PER_RACK: u32 = 32;
+
+fn policy(rail_optimized: bool) -> MeshPolicy {
+    let probing = |millis| Probing {
+        interval: Duration::from_millis(millis),
+        timeout: Duration::from_millis(500),
+    };
+    MeshPolicy {
+        classes: BTreeMap::from([
+            (ProbeClass::TorMesh, probing(100)),
+            (ProbeClass::InterTor, probing(1_000)),
+            (ProbeClass::Control, probing(1_000)),
+        ]),
+        coverage: 0.99,
+        topology: Topology {
+            rail_optimized,
+            parallel_paths: 16,
+        },
+        budget: Budget {
+            max_probes_per_second: 500,
+            max_peers_per_rnic: 16,
+        },
+        traffic_classes: vec![TrafficClass {
+            name: Arc::from("default"),
+            dscp: 0,
+            service_level: 0,
+        }],
+        thresholds: Thresholds {
+            window: Duration::from_secs(5),
+            loss_ratio: 0.02,
+            p99: Duration::from_micros(500),
+        },
+    }
+}
+
+fn member(node: u32) -> Member {
+    let rnics = (0..RAILS).map(|rail| Rnic {
+        device: format!("mlx5_{rail}").into(),
+        port: 1,
+        rail: Some(rail),
+        gid_index: Some(3),
+        availability: Availability::Usable(Address::Roce(
+            Ipv4Addr::from_bits(0x0a00_0000 + node * u32::from(RAILS) + u32::from(rail))
+                .to_ipv6_mapped(),
+        )),
+    });
+    Member {
+        node: format!("node-{node:05}").into(),
+        state: NodeState::Ready,
+        group: Some(Arc::from(format!("rack-{:03}", node / NODES_PER_RACK))),
+        control_address: Some(SocketAddr::from((
+            Ipv4Addr::from_bits(0xac10_0000 + node),
+            7475,
+        ))),
+        rnics: rnics.collect(),
+    }
+}
+
+fn input(nodes: u32, rail_optimized: bool) -> PlanInput {
+    PlanInput {
+        seed: 7,
+        meshes: vec![MeshInput {
+            name: "fabric".into(),
+            policy: policy(rail_optimized),
+            members: (0..nodes).map(member).collect(),
+        }],
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    for (name, nodes, rail_optimized) in [
+        ("plan_1k", 1_000, false),
+        ("plan_1k_rails", 1_000, true),
+        ("plan_10k", 10_000, false),
+        ("plan_10k_rails", 10_000, true),
+    ] {
+        let input = input(nodes, rail_optimized);
+        criterion.bench_function(name, |bencher| bencher.iter(|| plan(black_box(&input))));
+    }
+}
+
+criterion_group! {
+    name = planning;
+    config = Criterion::default().sample_size(10);
+    targets = benches
+}
+criterion_main!(planning);
