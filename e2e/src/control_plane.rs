@@ -104,7 +104,10 @@ impl ControlPlane {
             lifetime,
             ports,
         };
-        plane.wait_ready(READY_WITHIN).await?;
+        if let Err(error) = plane.wait_ready(READY_WITHIN).await {
+            plane.stop().await?;
+            return Err(error);
+        }
         Ok(plane)
     }
 

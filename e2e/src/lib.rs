@@ -15,12 +15,17 @@
 
 pub mod channel;
 pub mod child;
+pub mod cli;
 pub mod control_plane;
 pub mod fabric;
 pub mod fault;
 pub mod layout;
 pub mod progress;
+pub mod report;
+pub mod rig;
 pub mod rungs;
+pub mod runner;
 pub mod scenario;
+pub mod telemetry;
 pub mod tools;
 pub mod vm;

@@ -70,7 +70,10 @@ impl Vm {
             port,
             qemu,
         };
-        vm.wait_up().await?;
+        if let Err(error) = vm.wait_up().await {
+            vm.stop().await?;
+            return Err(error);
+        }
         Ok(vm)
     }
 

@@ -131,7 +131,8 @@ async fn token(
         .token)
 }
 
-fn base64(bytes: &[u8]) -> String {
+/// Base64 with padding, as Kubernetes writes binary data.
+pub fn base64(bytes: &[u8]) -> String {
     let value = serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec()));
     // A ByteString serialises as a base64 text and nothing else.
     value

@@ -67,7 +67,7 @@ xargs -a routers -P 2 -I @ ip netns exec @ sh -ec '
 xargs -a hosts -P 2 -I @ ip netns exec @ sh -ec '
   sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
   ip -batch @
-  rdma -batch @.rnics'
+  rdma -b @.rnics'
 for try in $(seq 100); do
   ready=1
   for port in /sys/class/infiniband/rxe*/ports/1; do

@@ -1,0 +1,231 @@
+//! One whole environment: VM with fabric, control plane, collector, operator and agents.
+//!
+//! [`Rig::up`] makes it, [`Rig::attach`] finds the one that an earlier `rig up` left running. Whatever changes is
+//! written to `state.json` in the run folder, so that the next `rig` call knows it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::channel::Guest;
+use crate::child::Lifetime;
+use crate::control_plane::ControlPlane;
+use crate::fabric::{Fabric, FabricSpec};
+use crate::fault::Fault;
+use crate::layout::Layout;
+use crate::progress::Progress;
+use crate::telemetry::Telemetry;
+use crate::vm::Vm;
+
+mod agents;
+mod faults;
+mod operator;
+pub mod registry;
+mod up;
+
+pub use agents::AGENT_HTTP_PORT;
+pub use up::Options;
+
+/// Name of an environment when none is given.
+pub const DEFAULT_NAME: &str = "default";
+
+/// What a later `rig` call must know.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct State {
+    name: String,
+    lifetime: Lifetime,
+    fabric: FabricSpec,
+    vm: Vm,
+    plane: ControlPlane,
+    telemetry: Telemetry,
+    /// Present when the product runs.
+    operator: Option<operator::Operator>,
+    agents: bool,
+    faults: BTreeMap<String, Fault>,
+}
+
+/// A running environment.
+pub struct Rig {
+    layout: Layout,
+    progress: Progress,
+    fabric: Fabric,
+    client: kube::Client,
+    state: State,
+}
+
+impl Rig {
+    /// The environment of this name that `rig up` left running.
+    ///
+    /// # Errors
+    /// When there is none, or its VM has ended.
+    pub async fn attach(name: &str, progress: Progress) -> Result<Self> {
+        let layout = Layout::of_workspace()?;
+        let path = layout.run(name).join("state.json");
+        let text = std::fs::read(&path).with_context(|| {
+            format!("no environment {name:?} is up: start one with `rig up FILE --name {name}`")
+        })?;
+        let state: State = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is of another rig: run `rig clean`", path.display()))?;
+        if !state.vm.is_alive() {
+            bail!(
+                "the VM of {name:?} has ended: run `rig down --name {name}`, then `rig up` again"
+            );
+        }
+        Ok(Self {
+            fabric: Fabric::new(state.fabric).context("the fabric was valid when it was built")?,
+            client: state.plane.client().await?,
+            layout,
+            progress,
+            state,
+        })
+    }
+
+    /// Names of all environments that have left a state file, running or not.
+    ///
+    /// # Errors
+    /// When the folder of environments cannot be read.
+    pub fn names() -> Result<Vec<String>> {
+        let runs = Layout::of_workspace()?.runs();
+        if !runs.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut names: Vec<String> = std::fs::read_dir(&runs)
+            .with_context(|| format!("list {}", runs.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|folder| folder.join("state.json").is_file())
+            .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Ends everything of an environment, whatever is left of it. The logs stay until `rig clean`.
+    ///
+    /// # Errors
+    /// When there is no such environment or something does not end.
+    pub async fn down(name: &str) -> Result<()> {
+        let path = Layout::of_workspace()?.run(name).join("state.json");
+        let text =
+            std::fs::read(&path).with_context(|| format!("no environment {name:?} is up"))?;
+        let state: State =
+            serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
+        state.end().await?;
+        std::fs::remove_file(&path).context("remove the state file")
+    }
+
+    /// Ends this environment.
+    ///
+    /// # Errors
+    /// When something does not end.
+    pub async fn stop(self) -> Result<()> {
+        self.state.end().await?;
+        let path = self.folder().join("state.json");
+        std::fs::remove_file(&path).context("remove the state file")
+    }
+
+    /// The fabric.
+    pub fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// A client of the API server with the administrator's rights.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// Kubeconfig of the administrator, for the host machine.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.state.plane.admin_kubeconfig()
+    }
+
+    /// The way into the VM.
+    pub fn guest(&self) -> Guest {
+        self.state.vm.guest()
+    }
+
+    /// The environment's folder; host and guest see it at this path.
+    pub fn folder(&self) -> &Path {
+        &self.state.vm.folder
+    }
+
+    /// What the collector has forwarded: one JSON object per line, see [`crate::telemetry::sink`].
+    pub fn metrics_file(&self) -> PathBuf {
+        self.state.telemetry.metrics_file()
+    }
+
+    /// Address of the operator's web server on the host machine, when the operator was started.
+    pub fn operator_address(&self) -> Option<String> {
+        self.state
+            .operator
+            .as_ref()
+            .map(|operator| format!("127.0.0.1:{}", operator.http_port))
+    }
+
+    /// Log files by part: programs of the host, agents, the VM's console.
+    pub fn logs(&self) -> Vec<(String, PathBuf)> {
+        let mut logs = self.state.plane.logs();
+        logs.extend(self.state.telemetry.logs());
+        if let Some(operator) = &self.state.operator {
+            logs.push((operator.process.name.clone(), operator.process.log.clone()));
+        }
+        if self.state.agents {
+            let agents = self.fabric.hosts().iter();
+            logs.extend(agents.map(|host| (host.name.clone(), self.agent_log(&host.name))));
+        }
+        logs.push(("console".to_owned(), self.state.vm.console().to_path_buf()));
+        logs
+    }
+
+    /// Programs that should run and do not, faults in force aside; empty when all is well.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub async fn ended(&self) -> Result<Vec<String>> {
+        let mut ended: Vec<String> = self
+            .state
+            .plane
+            .ended()
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect();
+        ended.extend(
+            self.state
+                .telemetry
+                .ended()
+                .iter()
+                .map(|name| (*name).to_owned()),
+        );
+        if let Some(operator) = &self.state.operator
+            && !operator.process.is_alive()
+        {
+            ended.push(operator.process.name.clone());
+        }
+        ended.extend(self.ended_agents().await?);
+        Ok(ended)
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = self.folder().join("state.json");
+        let unfinished = self.folder().join(".state.json.unfinished");
+        let text = serde_json::to_vec_pretty(&self.state).context("serialise the state")?;
+        std::fs::write(&unfinished, text).context("write the state file")?;
+        std::fs::rename(&unfinished, &path).context("put the state file in place")
+    }
+}
+
+impl State {
+    async fn end(&self) -> Result<()> {
+        if let Some(operator) = &self.operator {
+            operator
+                .process
+                .stop(std::time::Duration::from_secs(5))
+                .await?;
+        }
+        self.vm.stop().await?;
+        self.telemetry.stop().await?;
+        self.plane.stop().await
+    }
+}

@@ -1,0 +1,191 @@
+//! Bringing an environment up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Rig, State};
+use crate::child::Lifetime;
+use crate::control_plane::{ControlPlane, nodes};
+use crate::fabric::{Fabric, FabricSpec, script};
+use crate::layout::Layout;
+use crate::progress::Progress;
+use crate::telemetry::Telemetry;
+use crate::tools;
+use crate::vm::Vm;
+
+/// A fabric of hundreds of namespaces takes a while under software emulation.
+const FABRIC_WITHIN: Duration = Duration::from_secs(300);
+
+/// What to bring up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the environment: several can be up at once.
+    pub name: String,
+    /// Size of the fabric.
+    pub fabric: FabricSpec,
+    /// Whether it ends with this process.
+    pub lifetime: Lifetime,
+    /// Whether operator and agents are started too; without them it is fabric and control plane only.
+    pub product: bool,
+}
+
+impl Rig {
+    /// Brings everything up: fabric and control plane at the same time, then the product. What a failed attempt has
+    /// started is ended again.
+    ///
+    /// # Errors
+    /// When an environment of this name is up, a program is missing, or a part does not come up; the message has what
+    /// that part logged.
+    pub async fn up(options: Options, progress: Progress) -> Result<Self> {
+        let layout = Layout::of_workspace()?;
+        let fabric = Fabric::new(options.fabric)?;
+        let folder = layout.run(&options.name);
+        if folder.join("state.json").exists() {
+            let name = &options.name;
+            bail!(
+                "an environment {name:?} is up: end it with `rig down --name {name}`, or choose another --name"
+            );
+        }
+        if options.product {
+            super::agents::check_built(&layout)?;
+            super::operator::check_built(&layout)?;
+        }
+        let artefacts = tools::ensure(&layout, &progress).await?;
+        // Logs of an earlier environment of this name would be mistaken for this one's.
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("remove {}", folder.display()))?;
+        }
+        std::fs::create_dir_all(folder.join("logs")).context("create the run folder")?;
+        let guest_side = async {
+            let vm = Vm::boot(
+                &layout,
+                &artefacts,
+                &options.name,
+                options.lifetime,
+                &progress,
+            )
+            .await?;
+            let built = build_fabric(&vm, &fabric, &progress).await;
+            undo_on_error(built, || vm.stop()).await?;
+            anyhow::Ok(vm)
+        };
+        let run_folder = folder.as_path();
+        let host_side = async {
+            let folder = folder.join("control-plane");
+            let plane = ControlPlane::start_in(&layout, folder, options.lifetime).await?;
+            let installed = prepare_cluster(&layout, &plane, &fabric).await;
+            undo_on_error(installed, || plane.stop()).await?;
+            progress.say("control plane is ready");
+            let telemetry = Telemetry::start(&layout, run_folder, options.lifetime).await;
+            match telemetry {
+                Ok(telemetry) => Ok((plane, telemetry)),
+                Err(error) => Err(ended_after(error, plane.stop().await)),
+            }
+        };
+        // Both run to their end, so that the one which succeeds can be ended when the other fails.
+        let (vm, (plane, telemetry)) = match futures::join!(guest_side, host_side) {
+            (Ok(vm), Ok(host)) => (vm, host),
+            (Ok(vm), Err(error)) => return Err(ended_after(error, vm.stop().await)),
+            (Err(error), Ok((plane, telemetry))) => {
+                let ended = futures::future::try_join(telemetry.stop(), plane.stop()).await;
+                return Err(ended_after(error, ended.map(|_| ())));
+            }
+            (Err(error), Err(_)) => return Err(error),
+        };
+        let client = plane.client().await?;
+        let state = State {
+            name: options.name,
+            lifetime: options.lifetime,
+            fabric: options.fabric,
+            vm,
+            plane,
+            telemetry,
+            operator: None,
+            agents: false,
+            faults: BTreeMap::new(),
+        };
+        let mut rig = Self {
+            layout,
+            progress,
+            fabric,
+            client,
+            state,
+        };
+        rig.save()?;
+        if options.product {
+            let started = rig.start_product().await;
+            if let Err(error) = started {
+                return Err(ended_after(error, rig.stop().await));
+            }
+        }
+        Ok(rig)
+    }
+
+    async fn start_product(&mut self) -> Result<()> {
+        self.progress.say("starting operator and agents");
+        self.install_agents().await?;
+        self.start_operator().await?;
+        self.state.agents = true;
+        for host in self.fabric.hosts() {
+            self.start_agent(&host.name).await?;
+        }
+        self.save()?;
+        self.progress
+            .say(format!("up: {} hosts", self.fabric.hosts().len()));
+        Ok(())
+    }
+}
+
+async fn build_fabric(vm: &Vm, fabric: &Fabric, progress: &Progress) -> Result<()> {
+    let spec = fabric.spec();
+    progress.say(format!(
+        "VM is up; building {} leaves, {} spines, {} hosts",
+        spec.all_leaves(),
+        spec.spines,
+        spec.hosts()
+    ));
+    vm.guest()
+        .script("building the fabric", &script::build(fabric), FABRIC_WITHIN)
+        .await?;
+    progress.say("fabric is ready");
+    Ok(())
+}
+
+/// The product's CRDs and rights, and a Node for every host.
+async fn prepare_cluster(layout: &Layout, plane: &ControlPlane, fabric: &Fabric) -> Result<()> {
+    plane.install_product(layout).await?;
+    let client = plane.client().await?;
+    for host in fabric.hosts() {
+        let facts = nodes::NodeFacts {
+            name: host.name.clone(),
+            rack: host.rack.clone(),
+            address: host.management,
+            ready: true,
+        };
+        nodes::apply(&client, &facts).await?;
+    }
+    Ok(())
+}
+
+async fn undo_on_error<Undo>(result: Result<()>, undo: impl FnOnce() -> Undo) -> Result<()>
+where
+    Undo: Future<Output = Result<()>>,
+{
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(ended_after(error, undo().await)),
+    }
+}
+
+/// The first error, with a word about a failed clean-up.
+fn ended_after(error: anyhow::Error, ending: Result<()>) -> anyhow::Error {
+    match ending {
+        Ok(()) => error,
+        Err(second) => error.context(format!(
+            "and ending what had been started failed: {second:#}"
+        )),
+    }
+}
