@@ -82,6 +82,8 @@ pub struct UdEndpoint {
     qpns: Vec<u32>,
     region: Region,
     sends: SendSlots,
+    /// Taken off the queue when a send slot was needed; handed out by the next poll.
+    early: Vec<Completion>,
     /// Receive slots that the device refused to take back; tried again at the next poll.
     unposted: Vec<(usize, usize)>,
     notifications: AsyncFd<NotificationFd>,
@@ -170,6 +172,7 @@ impl UdEndpoint {
         payload: &[u8],
         token: u64,
     ) -> Result<(), PostError> {
+        let slot = self.free_slot().ok_or(PostError::NoSlot)?;
         let count = self.qps.len();
         let qp = self.qps.get(qp_index).ok_or(PostError::NoSuchQp {
             index: qp_index,
@@ -178,7 +181,6 @@ impl UdEndpoint {
         let address = to
             .in_table(&self.addresses)
             .ok_or(PostError::ForeignAddress)?;
-        let slot = self.sends.next_free().ok_or(PostError::NoSlot)?;
         let max = self.region.slots().max_payload;
         let element = self.region.fill(slot, payload).ok_or(PostError::TooLong {
             len: payload.len(),
@@ -211,26 +213,48 @@ impl UdEndpoint {
             self.post_receive(qp_index, slot);
         }
         let before = out.len();
+        out.append(&mut self.early);
+        let full = self.take_completions(out)?;
+        self.more.store(full, Ordering::Release);
+        Ok(out.len() - before)
+    }
+
+    /// Takes completions off the queue; true when it stopped at the limit.
+    fn take_completions(&mut self, out: &mut Vec<Completion>) -> Result<bool> {
         let mut taken = 0;
         let mut batch = [WorkCompletion::default(); BATCH];
-        loop {
+        while taken < POLL_LIMIT {
             let read = self
                 .cq
                 .poll(&mut batch)
                 .map_err(|error| self.failed("ibv_poll_cq", error))?;
+            if read == 0 {
+                return Ok(false);
+            }
             for completion in &batch[..read] {
                 self.complete(completion, out);
             }
             taken += read;
-            if read == 0 || taken >= POLL_LIMIT {
-                break;
-            }
         }
-        self.more.store(taken >= POLL_LIMIT, Ordering::Release);
-        Ok(out.len() - before)
+        Ok(true)
+    }
+
+    /// A free send slot. When there is none, sends that have completed unnoticed are taken off the queue first.
+    fn free_slot(&mut self) -> Option<usize> {
+        if self.sends.next_free().is_none() && self.early.len() < POLL_LIMIT {
+            let mut early = std::mem::take(&mut self.early);
+            // An error shows again at the next poll, which can report it.
+            self.take_completions(&mut early).ok();
+            self.early = early;
+            self.more.store(true, Ordering::Release);
+        }
+        self.sends.next_free()
     }
 
     /// Returns when there may be something to poll. Cancel safe. No wake-up is lost if the caller polls after every return.
+    ///
+    /// With software stamps only received datagrams wake the caller: a finished send has nothing to tell then, and is handed out
+    /// with the next poll. With hardware stamps finished sends wake it too.
     ///
     /// The first call after a wake-up asks for the next notification and returns at once: completions that came in between the
     /// last poll and the asking would not be notified, so the caller polls once more before it sleeps.
@@ -243,7 +267,7 @@ impl UdEndpoint {
         }
         if !self.armed.load(Ordering::Acquire) {
             self.cq
-                .arm()
+                .arm(self.clock.mode())
                 .map_err(|error| self.failed("ibv_req_notify_cq", error))?;
             self.armed.store(true, Ordering::Release);
             return Ok(());

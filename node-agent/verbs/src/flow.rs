@@ -59,10 +59,7 @@ pub const fn rxe_source_port(qpn: u32) -> u16 {
     port(qpn.wrapping_mul(GOLDEN_RATIO) >> (32 - 14))
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "masked to 14 bits just here"
-)]
+/// The 14 low bits as a port of the range.
 const fn port(bits: u32) -> u16 {
     FIRST_PORT + (bits & PORT_MASK) as u16
 }

@@ -242,7 +242,10 @@ fn netdev_by_netlink(
     here: Option<&(u32, String)>,
 ) -> (Option<Netdev>, bool) {
     if let Some((ifindex, name)) = here {
-        let mtu = sysfs::number(&root.join("class/net").join(name).join("mtu"));
+        // The sysfs that is mounted may show the netdevs of another namespace, so another one of the same name.
+        let path = root.join("class/net").join(name);
+        let same = sysfs::number(&path.join("ifindex")) == Some(*ifindex);
+        let mtu = sysfs::number(&path.join("mtu")).filter(|_| same);
         return (
             Some(Netdev {
                 name: name.clone(),

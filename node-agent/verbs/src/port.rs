@@ -135,7 +135,7 @@ impl fmt::Display for LinkLayer {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.mbit_per_sec % 1000 == 0 {
+        if self.mbit_per_sec.is_multiple_of(1000) {
             write!(f, "{} Gb/s", self.mbit_per_sec / 1000)
         } else {
             write!(

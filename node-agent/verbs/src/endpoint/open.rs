@@ -55,6 +55,7 @@ pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
         qps,
         region,
         sends: SendSlots::new(sizes.send),
+        early: Vec::new(),
         unposted: Vec::new(),
         notifications,
         clock: StampClock::new(cq.stamps()),

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::shim;
 pub(crate) use super::shim::WorkCompletion;
 use super::{check, log_release};
-use crate::completion::Stamp;
+use crate::completion::{Stamp, TimestampMode};
 
 /// Completions read in one go.
 pub(crate) const BATCH: usize = 32;
@@ -153,16 +153,18 @@ impl CompletionQueue {
         self.stamps
     }
 
-    /// Asks for one notification at the next completion.
-    pub(crate) fn arm(&self) -> io::Result<()> {
+    /// Asks for one notification: at the next completion of any kind where the hardware stamps them, else at the next received
+    /// datagram (its sender asks for it, see `QueuePair::post_send`) or failed request.
+    pub(crate) fn arm(&self, mode: TimestampMode) -> io::Result<()> {
         let arm = self
             .channel
             .context
             .ops()
             .req_notify_cq
             .ok_or(io::ErrorKind::Unsupported)?;
-        // SAFETY: the queue is live; 0 asks for notification of any completion.
-        check(unsafe { arm(self.raw.as_ptr(), 0) })
+        let solicited_only = libc::c_int::from(mode == TimestampMode::Software);
+        // SAFETY: the queue is live.
+        check(unsafe { arm(self.raw.as_ptr(), solicited_only) })
     }
 
     /// Takes all pending notifications off the channel; returns how many there were.

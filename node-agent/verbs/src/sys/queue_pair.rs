@@ -127,7 +127,9 @@ impl QueuePair {
             .ops()
             .post_send
             .ok_or(io::ErrorKind::Unsupported)?;
-        let mut flags = ffi::ibv_send_flags::IBV_SEND_SIGNALED.0;
+        // Solicited: the receiver, who may sleep through all else, is woken by it.
+        let mut flags =
+            (ffi::ibv_send_flags::IBV_SEND_SIGNALED | ffi::ibv_send_flags::IBV_SEND_SOLICITED).0;
         if payload.length <= self.inline {
             flags |= ffi::ibv_send_flags::IBV_SEND_INLINE.0;
         }

@@ -141,7 +141,7 @@ impl Region {
         unsafe {
             payload
                 .as_ptr()
-                .copy_to_nonoverlapping(self.block.start.as_ptr().add(offset), payload.len())
+                .copy_to_nonoverlapping(self.block.start.as_ptr().add(offset), payload.len());
         };
         Some(self.element(offset, payload.len()))
     }
