@@ -39,6 +39,8 @@ enum Command {
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
+    /// Play a scenario file in a fresh environment; succeeds only if every expectation held.
+    Run(crate::runner::command::Run),
     /// Show what is up, what has ended and which faults are in force.
     Status(Which),
     /// Print what a part has logged: a host's agent, `operator`, `kube-apiserver`, `otelcol`, `console`, …
@@ -157,6 +159,7 @@ impl Command {
                 progress.say(format!("all there; kernel {}", artefacts.kernel.release));
             }
             Self::Up(up) => up.run().await?,
+            Self::Run(run) => return run.run().await,
             Self::Down { which, all } => environment::down(&which.name, all).await?,
             Self::Status(which) => return environment::status(&which).await,
             Self::Logs { which, part, lines } => environment::logs(&which, &part, lines).await?,

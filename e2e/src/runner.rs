@@ -15,8 +15,12 @@ use crate::progress::Progress;
 use crate::report::{ScenarioReport, StepReport};
 use crate::scenario::{Action, Expectation, Fault, Goal, Hold, Scenario, Step};
 
+pub mod command;
 pub mod counters;
+pub mod exposition;
+pub mod fabric;
 mod goal;
+pub mod observe;
 pub mod view;
 
 use counters::{AgentCounters, CounterLog, Outcomes};
