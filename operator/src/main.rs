@@ -1,2 +1,40 @@
-//! Placeholder until the first module lands.
-fn main() {}
+//! Command line of the operator.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+
+use anyhow::Context;
+use clap::Parser;
+use rdmamesh_operator::args::{Cli, Command, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run(args) => {
+            log(args.log_format);
+            rdmamesh_operator::run::run(args).await
+        }
+        Command::Crds => crds(),
+    }
+}
+
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn crds() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for (_, crd) in rdmamesh_api::crds::all() {
+        let yaml = rdmamesh_api::crds::yaml(&crd);
+        write!(out, "---\n{yaml}").context("failed to write to stdout")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! Events on a mesh: what changed, said once, where `kubectl describe` shows it.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use rdmamesh_api::RdmaMeshStatus;
+use rdmamesh_api::condition::{ASSIGNMENTS_READY, Condition, FABRIC_HEALTHY};
+use rdmamesh_fabric::RnicName;
+use rdmamesh_fabric::diagnose::{CaseKey, Transition};
+use tracing::debug;
+
+use crate::FIELD_MANAGER;
+use crate::metrics::Metrics;
+use crate::status::suspect_name;
+
+/// Suspects named one by one per judgement; beyond that one Event says how many more there are. The API
+/// server drops the Events of who writes more than about 25 at once on one object.
+const SUSPECTS: usize = 8;
+/// API servers refuse longer notes.
+const LONGEST_NOTE: usize = 1024;
+
+/// Something that happened, ready to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// Something is not as it should be.
+    pub warning: bool,
+    /// What, in one CamelCase word.
+    pub reason: &'static str,
+    /// What, for a person.
+    pub note: String,
+    /// The RNIC or pair that it is about; keeps Events about different ones apart.
+    pub about: Option<About>,
+}
+
+/// What an Event is about besides the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Node of the (first) RNIC.
+    pub node: String,
+    /// The RNIC or pair.
+    pub suspect: String,
+}
+
+/// What happened between two statuses, given the judge's transitions.
+#[must_use]
+pub fn happenings(
+    before: &RdmaMeshStatus,
+    after: &RdmaMeshStatus,
+    transitions: &[Transition],
+) -> Vec<Happening> {
+    let mut all = Vec::new();
+    all.extend(verdict(before, after));
+    all.extend(plan(before, after));
+    let suspects: Vec<_> = transitions.iter().map(suspect).collect();
+    let more = suspects.len().saturating_sub(SUSPECTS);
+    all.extend(suspects.into_iter().take(SUSPECTS));
+    if more > 0 {
+        all.push(Happening {
+            warning: true,
+            reason: "MoreSuspects",
+            note: format!("{more} more suspects were raised or cleared; status.suspects has those that are open"),
+            about: None,
+        });
+    }
+    all
+}
+
+fn condition<'a>(status: &'a RdmaMeshStatus, type_: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// The verdict turned. The first "Unknown" of a new mesh is nothing that happened.
+fn verdict(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening> {
+    let now = condition(after, FABRIC_HEALTHY)?;
+    let was = condition(before, FABRIC_HEALTHY).map_or("Unknown", |was| was.status.as_str());
+    if was == now.status {
+        return None;
+    }
+    let (warning, reason) = match now.status.as_str() {
+        "True" => (false, "FabricHealthy"),
+        "False" => (true, "FabricUnhealthy"),
+        _ => (true, "FabricUnknown"),
+    };
+    Some(Happening {
+        warning,
+        reason,
+        note: now.message.clone(),
+        about: None,
+    })
+}
+
+/// The plan became impossible, or possible again.
+fn plan(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening> {
+    let now = condition(after, ASSIGNMENTS_READY)?;
+    let was = condition(before, ASSIGNMENTS_READY);
+    let failing = |condition: &Condition| condition.status == "False";
+    let before = was.filter(|was| failing(was)).map(|was| was.reason.as_str());
+    match (before, failing(now)) {
+        (before, true) if before != Some(now.reason.as_str()) => Some(Happening {
+            warning: now.reason != "Suspended",
+            reason: "NotPlanned",
+            note: format!("{}: {}", now.reason, now.message),
+            about: None,
+        }),
+        (Some(_), false) if now.status == "True" => Some(Happening {
+            warning: false,
+            reason: "Planned",
+            note: now.message.clone(),
+            about: None,
+        }),
+        _ => None,
+    }
+}
+
+fn suspect(transition: &Transition) -> Happening {
+    match transition {
+        Transition::Opened(suspect) => {
+            let about = about(&suspect.name, suspect.peer.as_ref());
+            Happening {
+                warning: true,
+                reason: "SuspectRaised",
+                note: format!(
+                    "{} is suspected (confidence {} %): {}",
+                    about.suspect, suspect.confidence, suspect.evidence
+                ),
+                about: Some(about),
+            }
+        }
+        Transition::Cleared(key) => {
+            let about = about_case(key);
+            Happening {
+                warning: false,
+                reason: "SuspectCleared",
+                note: format!("{} is no longer suspected: the evidence has been clean", about.suspect),
+                about: Some(about),
+            }
+        }
+        Transition::Withdrawn(key) => {
+            let about = about_case(key);
+            Happening {
+                warning: false,
+                reason: "SuspectWithdrawn",
+                note: format!("{} is no longer judged: it left the mesh", about.suspect),
+                about: Some(about),
+            }
+        }
+        Transition::Explained { pair, by } => {
+            let about = about_case(pair);
+            Happening {
+                warning: false,
+                reason: "SuspectExplained",
+                note: format!("{} is no longer suspected by itself: {by} explains it", about.suspect),
+                about: Some(about),
+            }
+        }
+    }
+}
+
+fn about_case(key: &CaseKey) -> About {
+    match key {
+        CaseKey::Rnic(rnic) => about(rnic, None),
+        CaseKey::Pair(a, b) => about(a, Some(b)),
+    }
+}
+
+fn about(rnic: &RnicName, peer: Option<&RnicName>) -> About {
+    let peer = peer.map(ToString::to_string);
+    About {
+        node: rnic.node.to_string(),
+        suspect: suspect_name(&rnic.to_string(), peer.as_deref()),
+    }
+}
+
+/// Publishes what happened.
+#[derive(Clone)]
+pub struct Publisher {
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+impl Publisher {
+    /// Publishes as replica `identity`.
+    #[must_use]
+    pub fn new(client: Client, identity: &str, metrics: Metrics) -> Self {
+        let reporter = Reporter {
+            controller: FIELD_MANAGER.to_owned(),
+            instance: Some(identity.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            metrics,
+        }
+    }
+
+    /// Publishes `happening` on `mesh`. Events are a courtesy: a failure is counted, not retried.
+    pub async fn publish(&self, mesh: &ObjectReference, happening: Happening) {
+        let event = event(happening);
+        let outcome = self.recorder.publish(&event, mesh).await;
+        self.metrics.event(outcome.is_ok());
+        if let Err(error) = outcome {
+            debug!(reason = event.reason, error = crate::chain(&error), "event not published");
+        }
+    }
+}
+
+fn event(happening: Happening) -> Event {
+    let mut note = happening.note;
+    if note.len() > LONGEST_NOTE {
+        let end = (0..=LONGEST_NOTE).rev().find(|end| note.is_char_boundary(*end));
+        note.truncate(end.unwrap_or(0));
+    }
+    Event {
+        type_: if happening.warning { EventType::Warning } else { EventType::Normal },
+        reason: happening.reason.to_owned(),
+        note: Some(note),
+        action: "Diagnose".to_owned(),
+        secondary: happening.about.map(|about| ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(about.node),
+            field_path: Some(about.suspect),
+            ..ObjectReference::default()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The evidence step: what is known about a mesh, in the judge's words. Pure.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp as Instant;
+use rdmamesh_api::GoDuration;
+use rdmamesh_api::assignment::{self, MeshReport, RnicReport};
+use rdmamesh_api::node::PortStatus;
+use rdmamesh_fabric::diagnose::{
+    AgentState, Anomaly, AnomalyKind, Evidence, LinkTally, NodeEvidence, PortFact, PortState,
+    Report, RnicTally,
+};
+use rdmamesh_fabric::plan::NodeState;
+use rdmamesh_fabric::Timestamp;
+
+use crate::planning::InForce;
+use crate::select::{ACTIVE, Picked};
+use crate::validate::{ValidMesh, planned_class};
+use crate::watch::{AssignmentView, InventoryView, Views};
+
+/// An agent writes at least every 5 minutes ± 10 %; one write may get lost, two may not.
+pub const SILENT_AFTER: Duration = Duration::from_secs(11 * 60);
+
+/// What is known about the mesh of `in_force` at `now`.
+#[must_use]
+pub fn evidence(
+    in_force: &InForce,
+    assignments: &Views<AssignmentView>,
+    inventories: &Views<InventoryView>,
+    now: Instant,
+) -> Evidence {
+    let mesh = &in_force.mesh;
+    let nodes = in_force.members.iter().map(|(node, state)| {
+        let assignment = assignments.get(node.as_str()).map(AsRef::as_ref);
+        let inventory = inventories.get(node.as_str()).map(AsRef::as_ref);
+        NodeEvidence {
+            node: node.clone(),
+            agent: agent(*state, assignment, inventory, now),
+            report: assignment.and_then(|a| a.report(&mesh.name)).map(report),
+            ports: inventory
+                .and_then(|inventory| inventory.status.as_ref())
+                .map(|status| status.ports.iter().map(|p| port(mesh, p)).collect()),
+        }
+    });
+    Evidence {
+        thresholds: mesh.policy.thresholds,
+        tolerance: mesh.tolerance,
+        planned: Arc::clone(&in_force.planned),
+        nodes: nodes.collect(),
+    }
+}
+
+/// A node that can take part is heard of by its reports or, where all its ports are down and it has no
+/// part in the plan, by its inventory.
+fn agent(
+    state: NodeState,
+    assignment: Option<&AssignmentView>,
+    inventory: Option<&InventoryView>,
+    now: Instant,
+) -> AgentState {
+    let heard = [
+        assignment.and_then(|assignment| assignment.reported_at),
+        inventory.and_then(|inventory| inventory.reported_at),
+    ];
+    if state != NodeState::Ready {
+        AgentState::Excluded
+    } else if heard.into_iter().flatten().any(|at| is_fresh(at, now)) {
+        AgentState::Reporting
+    } else {
+        AgentState::Silent
+    }
+}
+
+/// Whether what was written `at` still says something about `now`.
+#[must_use]
+pub fn is_fresh(at: Instant, now: Instant) -> bool {
+    // A negative age is a clock that was set back; the report is then as new as can be.
+    Duration::try_from(now.duration_since(at)).map_or(true, |age| age <= SILENT_AFTER)
+}
+
+fn report(report: &MeshReport) -> Report {
+    Report {
+        window_end: report.window_end.as_ref().map(time),
+        rnics: report.rnics.iter().map(tally).collect(),
+        anomalies: report.anomalies.iter().filter_map(anomaly).collect(),
+        anomalies_omitted: report.anomalies_omitted,
+        links: report
+            .links
+            .iter()
+            .map(|link| LinkTally {
+                link: Arc::from(link.link.as_str()),
+                crossed: link.crossed,
+                lossy: link.lossy,
+            })
+            .collect(),
+    }
+}
+
+fn tally(rnic: &RnicReport) -> RnicTally {
+    RnicTally {
+        device: rnic.device.as_str().into(),
+        port: rnic.port,
+        sent: rnic.sent,
+        ok: rnic.ok,
+        lost: rnic.lost,
+        late: rnic.late,
+        host_delayed: rnic.host_delayed,
+        unresolved: rnic.unresolved,
+        p50: rnic.p50.map(GoDuration::get),
+        p99: rnic.p99.map(GoDuration::get),
+    }
+}
+
+/// An anomaly whose target is no RNIC name accuses nobody.
+fn anomaly(anomaly: &assignment::Anomaly) -> Option<Anomaly> {
+    let target = anomaly
+        .target
+        .parse()
+        .inspect_err(|error| tracing::debug!(%error, "an anomaly names no RNIC"))
+        .ok()?;
+    Some(Anomaly {
+        kind: match anomaly.kind {
+            assignment::AnomalyKind::Loss => AnomalyKind::Loss,
+            assignment::AnomalyKind::Latency => AnomalyKind::Latency,
+        },
+        device: anomaly.device.as_str().into(),
+        port: anomaly.port,
+        class: planned_class(anomaly.class),
+        target,
+        flow: anomaly.flow,
+        sent: anomaly.sent,
+        lost: anomaly.lost,
+        p99: anomaly.p99.map(GoDuration::get),
+        ip_reachable: anomaly.ip_reachable,
+        path: anomaly
+            .path
+            .iter()
+            .filter_map(|hop| hop.parse::<IpAddr>().ok())
+            .collect(),
+        since: time(&anomaly.since),
+    })
+}
+
+fn port(mesh: &ValidMesh, port: &PortStatus) -> PortFact {
+    PortFact {
+        device: port.device.as_str().into(),
+        port: port.port,
+        selected: mesh.devices.picks(port) != Picked::No,
+        state: if port.state == ACTIVE {
+            PortState::Active
+        } else {
+            PortState::Down {
+                state: Arc::from(port.state.as_str()),
+                physical: Arc::from(port.physical_state.as_str()),
+            }
+        },
+    }
+}
+
+/// A time of the API in the judge's words; times before 1970 become 1970.
+#[must_use]
+pub fn time(time: &Time) -> Timestamp {
+    instant(time.0)
+}
+
+/// `at` in the judge's words.
+#[must_use]
+pub fn instant(at: Instant) -> Timestamp {
+    let nanos = u128::try_from(at.as_nanosecond()).unwrap_or_default();
+    Timestamp(Duration::from_nanos_u128(nanos))
+}
+
+/// A time of the judge in the API's words: whole seconds.
+#[must_use]
+pub fn api_time(at: Timestamp) -> Time {
+    let seconds = i64::try_from(at.0.as_secs()).unwrap_or(i64::MAX);
+    Time(Instant::from_second(seconds).unwrap_or(Instant::MAX))
+}
+
+#[cfg(test)]
+mod tests;

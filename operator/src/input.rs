@@ -1,0 +1,120 @@
+//! The build step: valid meshes, nodes and inventories become the planner's input. Pure.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kube::core::SelectorExt;
+use rdmamesh_api::node::PortStatus;
+use rdmamesh_fabric::plan::{Availability, Member, MeshInput, NodeState, PlanInput, Rnic};
+
+use crate::select::{ACTIVE, Picked};
+use crate::validate::ValidMesh;
+use crate::watch::{AssignmentView, EntryView, InventoryView, NodeView, Views};
+
+/// Decides the planner's arbitrary choices; another number would reshuffle every cluster's plan.
+const SEED: u64 = 0x7264_6d61_6d65_7368;
+
+/// What the planner is told about `meshes`. Suspended ones are left out: they have no plan.
+#[must_use]
+pub fn plan_input<'a>(
+    meshes: impl IntoIterator<Item = &'a ValidMesh>,
+    nodes: &Views<NodeView>,
+    inventories: &Views<InventoryView>,
+    assignments: &Views<AssignmentView>,
+) -> PlanInput {
+    let planned = meshes.into_iter().filter(|mesh| !mesh.suspended);
+    PlanInput {
+        seed: SEED,
+        meshes: planned
+            .map(|mesh| MeshInput {
+                name: mesh.name.as_str().into(),
+                policy: mesh.policy.clone(),
+                members: members(mesh, nodes, inventories, assignments),
+            })
+            .collect(),
+    }
+}
+
+fn members(
+    mesh: &ValidMesh,
+    nodes: &Views<NodeView>,
+    inventories: &Views<InventoryView>,
+    assignments: &Views<AssignmentView>,
+) -> Vec<Member> {
+    nodes
+        .values()
+        .filter(|node| mesh.selector.matches(&node.labels))
+        .map(|node| {
+            let inventory = inventories.get(&node.name).map(AsRef::as_ref);
+            let assignment = assignments.get(&node.name);
+            let entry = assignment.and_then(|assignment| assignment.entries.get(&mesh.name));
+            member(mesh, node, inventory, entry)
+        })
+        .collect()
+}
+
+fn member(
+    mesh: &ValidMesh,
+    node: &NodeView,
+    inventory: Option<&InventoryView>,
+    entry: Option<&EntryView>,
+) -> Member {
+    let status = inventory.and_then(|inventory| inventory.status.as_ref());
+    let state = match (node.state, status) {
+        (NodeState::Ready, None) => NodeState::NoInventory,
+        (state, _) => state,
+    };
+    let ports = status.map(|status| status.ports.as_slice()).unwrap_or_default();
+    Member {
+        node: node.name.as_str().into(),
+        state,
+        group: node.labels.get(&mesh.group_label).map(|group| Arc::from(group.as_str())),
+        control_address: status
+            .and_then(|status| status.control_address.parse::<SocketAddr>().ok()),
+        rnics: ports.iter().filter_map(|port| rnic(mesh, port, entry)).collect(),
+    }
+}
+
+/// The RNIC at `port`, where the mesh picks it; `entry` is the node's part in the plan so far.
+fn rnic(mesh: &ValidMesh, port: &PortStatus, entry: Option<&EntryView>) -> Option<Rnic> {
+    if mesh.devices.picks(port) == Picked::No {
+        return None;
+    }
+    let assigned = entry.is_some_and(|entry| {
+        let mut rnics = entry.rnics.iter();
+        rnics.any(|rnic| rnic.device.as_str() == port.device && rnic.port == port.port)
+    });
+    let (gid_index, availability) = match availability(mesh, port, assigned) {
+        Ok((index, address)) => (Some(index), Availability::Usable(address)),
+        Err(reason) => (None, Availability::Unusable(reason.into())),
+    };
+    Some(Rnic {
+        device: port.device.as_str().into(),
+        port: port.port,
+        rail: None,
+        gid_index,
+        availability,
+    })
+}
+
+/// GID index and address, or one clause that says why the RNIC cannot take part.
+///
+/// An RNIC that its agent cannot open although its port is up does not enter the plan, but stays in it once
+/// `assigned`: an agent opens what is in its plan, so taking it out would only make it look usable again.
+fn availability(
+    mesh: &ValidMesh,
+    port: &PortStatus,
+    assigned: bool,
+) -> Result<(u16, rdmamesh_fabric::plan::Address), String> {
+    if port.state != ACTIVE {
+        return Err(format!("its port is {} ({})", port.state, port.physical_state));
+    }
+    if !port.usable && !assigned {
+        let why = port.reason.as_deref().unwrap_or("its agent does not say why");
+        return Err(format!("it cannot be used: {why}"));
+    }
+    mesh.gid.of(port, mesh.devices.via_route())
+}
+
+#[cfg(test)]
+mod tests;

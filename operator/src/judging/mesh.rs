@@ -1,0 +1,259 @@
+//! One mesh's judge: its open cases, what was written last and when it may be written again.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
+use rdmamesh_api::condition::FABRIC_HEALTHY;
+use rdmamesh_api::{RdmaMesh, RdmaMeshStatus};
+use rdmamesh_fabric::RnicName;
+use rdmamesh_fabric::diagnose::{State, Status, Suspect, SuspectKind, Transition, Verdict, diagnose};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::FIELD_MANAGER;
+use crate::conditions::status_of;
+use crate::events::{Happening, happenings};
+use crate::evidence::{evidence, instant, time};
+use crate::planning::MeshOutcome;
+use crate::reporting::Reporting;
+use crate::status::{Known, says_the_same, status};
+use crate::watch::{Caches, MeshView};
+
+/// Between two writes of a mesh's status, unless the verdict turns.
+const PACE: Duration = Duration::from_secs(1);
+/// Between two writes that only move times such as `lastSeen`.
+const SLOW_PACE: Duration = Duration::from_secs(30);
+/// How long the API server's own copy may lag behind a write before it is believed over our memory.
+const ECHO: Duration = Duration::from_secs(5);
+/// An API server that has not answered by then is treated like one that is not there.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a write that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One mesh's judge.
+#[derive(Debug)]
+pub(super) struct Judge {
+    uid: String,
+    state: State,
+    reporting: Reporting,
+    /// What was written last, and when.
+    written: Option<(RdmaMeshStatus, Timestamp)>,
+    /// Transitions whose status could not be written yet: their Events are still to come.
+    unpublished: Vec<Transition>,
+}
+
+/// What a look at a mesh came to.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// The mesh, for Events.
+    pub(super) reference: ObjectReference,
+    /// `FabricHealthy`; `None` while unknown.
+    pub(super) healthy: Option<bool>,
+    /// Open cases.
+    pub(super) suspects: usize,
+    /// The status to write, where it is time to.
+    pub(super) write: Option<RdmaMeshStatus>,
+    /// Events to publish once it is written.
+    pub(super) happenings: Vec<Happening>,
+    /// When to look again.
+    next: Duration,
+}
+
+impl Judge {
+    /// A judge that goes on where the mesh's status says that another one stopped.
+    pub(super) fn recover(view: &MeshView, caches: &Caches) -> Self {
+        let suspects = view.status.iter().flat_map(|status| &status.suspects);
+        let assignments = caches.assignments.snapshot();
+        let assigned = assignments
+            .values()
+            .filter_map(|assignment| assignment.entries.get(&view.name))
+            .flat_map(|entry| entry.rnics.iter().cloned());
+        Self {
+            uid: view.uid.clone(),
+            state: State::recover(suspects.filter_map(recovered), assigned),
+            reporting: Reporting::default(),
+            written: None,
+            unpublished: Vec::new(),
+        }
+    }
+
+    /// A mesh that was deleted and created again under its name has no past.
+    pub(super) fn replace_if_other(&mut self, view: &MeshView, caches: &Caches) {
+        if self.uid != view.uid {
+            *self = Self::recover(view, caches);
+        }
+    }
+
+    /// Looks at the mesh.
+    pub(super) fn judge(
+        &mut self,
+        view: &MeshView,
+        outcome: Option<&MeshOutcome>,
+        caches: &Caches,
+        now: Timestamp,
+    ) -> Judged {
+        let assignments = caches.assignments.snapshot();
+        let in_force = outcome.and_then(|outcome| outcome.in_force.as_deref());
+        let mut next = Duration::MAX;
+        let mut verdict = None;
+        let mut reporting = None;
+        if let Some(in_force) = in_force {
+            let evidence = evidence(in_force, &assignments, &caches.inventories.snapshot(), now);
+            let (judged, state) = diagnose(&evidence, &self.state, instant(now));
+            self.state = state;
+            self.unpublished.extend(judged.transitions.iter().cloned());
+            if let Some(check) = judged.next_check {
+                next = check.since(instant(now));
+            }
+            verdict = Some(judged);
+            let (statement, check) = self.reporting.judge(in_force, &assignments, now);
+            if let Some(check) = check {
+                next = next.min(Duration::try_from(check.duration_since(now)).unwrap_or_default());
+            }
+            reporting = Some(statement);
+        } else if outcome.is_some() {
+            // Suspended, or nothing was ever in force: the last verdict is dropped.
+            self.state = State::default();
+        }
+        let known = Known { outcome, verdict: verdict.as_ref(), reporting };
+        let before = self.before(view, now);
+        let after = status(&known, &before, now);
+        self.paced(view, outcome, &before, after, verdict.as_ref(), next, now)
+    }
+}
+
+impl Judge {
+    /// The status that is in place. Our own last write counts until the watch must have shown it.
+    fn before(&self, view: &MeshView, now: Timestamp) -> RdmaMeshStatus {
+        let written = self.written.as_ref();
+        let recent = written.filter(|(_, at)| view.status.is_none() || elapsed(*at, now) < ECHO);
+        recent
+            .map(|(status, _)| status)
+            .or(view.status.as_ref())
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "private end of `judge`")]
+    fn paced(
+        &self,
+        view: &MeshView,
+        outcome: Option<&MeshOutcome>,
+        before: &RdmaMeshStatus,
+        after: RdmaMeshStatus,
+        verdict: Option<&Verdict>,
+        next: Duration,
+        now: Timestamp,
+    ) -> Judged {
+        let healthy = status_of(&after.conditions, FABRIC_HEALTHY);
+        let turned = status_of(&before.conditions, FABRIC_HEALTHY) != healthy;
+        let pace = if turned {
+            Duration::ZERO
+        } else if says_the_same(before, &after) {
+            SLOW_PACE
+        } else {
+            PACE
+        };
+        let wait = self
+            .written
+            .as_ref()
+            .map_or(Duration::ZERO, |(_, at)| pace.saturating_sub(elapsed(*at, now)));
+        let differs = *before != after;
+        let due = differs && wait.is_zero();
+        let speaks = outcome
+            .and_then(|outcome| outcome.mesh.as_ref().ok())
+            .is_some_and(|mesh| mesh.events);
+        Judged {
+            reference: ObjectReference::from(view),
+            healthy: match healthy {
+                Some(Status::True) => Some(true),
+                Some(Status::False) => Some(false),
+                Some(Status::Unknown) | None => None,
+            },
+            suspects: verdict.map_or(0, |v| v.suspects.len() + v.suspects_omitted),
+            happenings: if due && speaks {
+                happenings(before, &after, &self.unpublished)
+            } else {
+                Vec::new()
+            },
+            write: due.then_some(after),
+            next: if differs && !due { next.min(wait) } else { next },
+        }
+    }
+
+    /// Books whether the status was written; how long until the next look.
+    pub(super) fn booked(&mut self, judged: Judged, ok: bool, now: Timestamp) -> Duration {
+        let Some(status) = judged.write else {
+            return judged.next;
+        };
+        if !ok {
+            return judged.next.min(RETRY);
+        }
+        let health = |status: &RdmaMeshStatus| status_of(&status.conditions, FABRIC_HEALTHY);
+        if self.written.as_ref().map(|(before, _)| health(before)) != Some(health(&status)) {
+            info!(mesh = judged.reference.name, healthy = judged.healthy, suspects = judged.suspects, "verdict");
+        }
+        self.written = Some((status, now));
+        self.unpublished.clear();
+        judged.next
+    }
+}
+
+fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
+    // A clock that was set back makes no wait longer than its pace.
+    Duration::try_from(now.duration_since(since)).unwrap_or(Duration::MAX)
+}
+
+/// A suspect of a status, for the judge to go on with; one that cannot be read is forgotten.
+fn recovered(suspect: &rdmamesh_api::mesh::Suspect) -> Option<Suspect> {
+    let name = |text: &str| text.parse::<RnicName>().ok();
+    Some(Suspect {
+        kind: SuspectKind::Rnic,
+        name: name(&suspect.name)?,
+        peer: match &suspect.peer {
+            Some(peer) => Some(name(peer)?),
+            None => None,
+        },
+        confidence: suspect.confidence,
+        since: time(&suspect.since),
+        last_seen: time(&suspect.last_seen),
+        evidence: suspect.evidence.clone(),
+    })
+}
+
+/// Writes a status; whether that worked. The uid keeps it from reaching another mesh of the same name.
+pub(super) async fn write(
+    api: &Api<RdmaMesh>,
+    reference: &ObjectReference,
+    status: &RdmaMeshStatus,
+) -> bool {
+    let name = reference.name.as_deref().unwrap_or_default();
+    let body = json!({
+        "apiVersion": RdmaMesh::api_version(&()),
+        "kind": RdmaMesh::kind(&()),
+        "metadata": { "name": name, "uid": reference.uid },
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let patch = Patch::Apply(body);
+    let request = api.patch_status(name, &params, &patch);
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(Ok(_)) => true,
+        // Deleted meanwhile: there is nobody to tell.
+        Ok(Err(kube::Error::Api(refused))) if refused.code == 404 => true,
+        Ok(Err(error)) => {
+            warn!(mesh = name, error = crate::chain(&error), "status not written, trying again");
+            false
+        }
+        Err(_) => {
+            warn!(mesh = name, "status not written: the API server did not answer");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

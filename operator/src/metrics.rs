@@ -1,0 +1,319 @@
+//! The operator's own metrics. Results of probes are not among them: agents send those over OTLP.
+//!
+//! [`TABLE`] is the one list of names; `README.md` repeats it and a test compares the two.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// One metric, as documented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Name as Prometheus shows it.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// Labels, all of them bounded by the number of meshes or by code.
+    pub labels: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+macro_rules! table {
+    ($($name:literal, $kind:literal, $labels:literal, $help:literal;)*) => {
+        &[$(Described { name: $name, kind: $kind, labels: $labels, help: $help }),*]
+    };
+}
+
+/// Every metric that the operator has.
+pub const TABLE: &[Described] = table! {
+    "rdmamesh_operator_leader", "gauge", "", "1 while this replica leads and writes";
+    "rdmamesh_operator_pass_duration_seconds", "histogram", "pass", "Time of one pass of a loop (plan, judge), from reading to written";
+    "rdmamesh_operator_passes_total", "counter", "pass, outcome", "Passes of a loop by outcome (ok, error)";
+    "rdmamesh_operator_plan_duration_seconds", "histogram", "", "Time that computing the plan of all meshes took";
+    "rdmamesh_operator_assignments_written_total", "counter", "", "Entries of assignments written";
+    "rdmamesh_operator_assignments_withdrawn_total", "counter", "", "Entries of assignments removed";
+    "rdmamesh_operator_assignments_deleted_total", "counter", "", "Assignments deleted because nothing was left in them";
+    "rdmamesh_operator_apply_errors_total", "counter", "reason", "Writes of assignments that failed, by reason";
+    "rdmamesh_operator_status_writes_total", "counter", "outcome", "Writes of mesh statuses by outcome (ok, error)";
+    "rdmamesh_operator_events_total", "counter", "outcome", "Events published by outcome (ok, error)";
+    "rdmamesh_operator_watch_errors_total", "counter", "kind", "Failures of a watch, by kind";
+    "rdmamesh_operator_suspects", "gauge", "mesh", "Suspects named now (open cases)";
+    "rdmamesh_operator_fabric_healthy", "gauge", "mesh", "Verdict: 1 healthy, 0 unhealthy, -1 unknown";
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PassLabel {
+    pass: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PassOutcome {
+    pass: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Mesh {
+    mesh: String,
+}
+
+/// Handles to all metrics; clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    leader: Gauge,
+    pass_duration: Family<PassLabel, Histogram, fn() -> Histogram>,
+    passes: Family<PassOutcome, Counter>,
+    plan_duration: Histogram,
+    written: Counter,
+    withdrawn: Counter,
+    deleted: Counter,
+    apply_errors: Family<Reason, Counter>,
+    status_writes: Family<Outcome, Counter>,
+    events: Family<Outcome, Counter>,
+    watch_errors: Family<Kind, Counter>,
+    suspects: Family<Mesh, Gauge>,
+    healthy: Family<Mesh, Gauge>,
+}
+
+/// 1 ms to 65 s: a plan of a laptop's cluster and a first pass over 10,000 nodes.
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 4.0, 9))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Arc::default(),
+            leader: Gauge::default(),
+            pass_duration: Family::new_with_constructor(durations),
+            passes: Family::default(),
+            plan_duration: durations(),
+            written: Counter::default(),
+            withdrawn: Counter::default(),
+            deleted: Counter::default(),
+            apply_errors: Family::default(),
+            status_writes: Family::default(),
+            events: Family::default(),
+            watch_errors: Family::default(),
+            suspects: Family::default(),
+            healthy: Family::default(),
+        };
+        metrics.registry = Arc::new(metrics.registered());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Registers every metric under its name of the table.
+    fn registered(&self) -> Registry {
+        let mut registry = Registry::default();
+        for Described { name, help, .. } in TABLE {
+            // The encoder adds `_total` to counters, and a full stop to every help text.
+            let base = name.trim_end_matches("_total");
+            match *name {
+                "rdmamesh_operator_leader" => registry.register(base, *help, self.leader.clone()),
+                "rdmamesh_operator_pass_duration_seconds" => {
+                    registry.register(base, *help, self.pass_duration.clone());
+                }
+                "rdmamesh_operator_passes_total" => registry.register(base, *help, self.passes.clone()),
+                "rdmamesh_operator_plan_duration_seconds" => {
+                    registry.register(base, *help, self.plan_duration.clone());
+                }
+                "rdmamesh_operator_assignments_written_total" => {
+                    registry.register(base, *help, self.written.clone());
+                }
+                "rdmamesh_operator_assignments_withdrawn_total" => {
+                    registry.register(base, *help, self.withdrawn.clone());
+                }
+                "rdmamesh_operator_assignments_deleted_total" => {
+                    registry.register(base, *help, self.deleted.clone());
+                }
+                "rdmamesh_operator_apply_errors_total" => {
+                    registry.register(base, *help, self.apply_errors.clone());
+                }
+                "rdmamesh_operator_status_writes_total" => {
+                    registry.register(base, *help, self.status_writes.clone());
+                }
+                "rdmamesh_operator_events_total" => registry.register(base, *help, self.events.clone()),
+                "rdmamesh_operator_watch_errors_total" => {
+                    registry.register(base, *help, self.watch_errors.clone());
+                }
+                "rdmamesh_operator_suspects" => registry.register(base, *help, self.suspects.clone()),
+                "rdmamesh_operator_fabric_healthy" => {
+                    registry.register(base, *help, self.healthy.clone());
+                }
+                _ => {}
+            }
+        }
+        registry
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry) {
+            // Writing to a String cannot fail; whatever does is told to who asked.
+            write!(text, "# {error}\n# EOF\n").ok();
+        }
+        text
+    }
+
+    /// This replica leads, or does not.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// A pass of a loop is over.
+    pub fn pass(&self, pass: &'static str, took: Duration, ok: bool) {
+        let outcome = if ok { "ok" } else { "error" };
+        self.pass_duration
+            .get_or_create(&PassLabel { pass })
+            .observe(took.as_secs_f64());
+        self.passes.get_or_create(&PassOutcome { pass, outcome }).inc();
+    }
+
+    /// A plan was computed.
+    pub fn planned(&self, took: Duration) {
+        self.plan_duration.observe(took.as_secs_f64());
+    }
+
+    /// An entry was written.
+    pub fn assignment_written(&self) {
+        self.written.inc();
+    }
+
+    /// An entry was removed.
+    pub fn assignment_withdrawn(&self) {
+        self.withdrawn.inc();
+    }
+
+    /// An assignment was deleted.
+    pub fn assignment_deleted(&self) {
+        self.deleted.inc();
+    }
+
+    /// A write of an assignment failed.
+    pub fn apply_failed(&self, reason: &'static str) {
+        self.apply_errors.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A status was written, or could not be.
+    pub fn status_written(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "error" };
+        self.status_writes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// An Event was published, or could not be.
+    pub fn event(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "error" };
+        self.events.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A watch failed.
+    pub fn watch_failed(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// The verdict on a mesh: `Some(healthy)` or unknown, and the number of open cases.
+    pub fn verdict(&self, mesh: &str, healthy: Option<bool>, suspects: usize) {
+        let label = Mesh {
+            mesh: mesh.to_owned(),
+        };
+        let suspects = i64::try_from(suspects).unwrap_or(i64::MAX);
+        self.suspects.get_or_create(&label).set(suspects);
+        self.healthy.get_or_create(&label).set(healthy.map_or(-1, i64::from));
+    }
+
+    /// The mesh is gone: its series end.
+    pub fn forget(&self, mesh: &str) {
+        let label = Mesh {
+            mesh: mesh.to_owned(),
+        };
+        self.suspects.remove(&label);
+        self.healthy.remove(&label);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every family shows up only once it has a value.
+    fn touched() -> Metrics {
+        let metrics = Metrics::default();
+        metrics.leads(true);
+        metrics.pass("plan", Duration::from_millis(1), true);
+        metrics.planned(Duration::from_millis(1));
+        metrics.assignment_written();
+        metrics.assignment_withdrawn();
+        metrics.assignment_deleted();
+        metrics.apply_failed("conflict");
+        metrics.status_written(true);
+        metrics.event(true);
+        metrics.watch_failed("Node");
+        metrics.verdict("m", None, 2);
+        metrics
+    }
+
+    #[test]
+    fn every_metric_of_the_table_is_served_with_its_kind() {
+        let text = touched().text();
+        for Described { name, kind, .. } in TABLE {
+            let base = name.trim_end_matches("_total");
+            assert!(text.contains(&format!("# TYPE {base} {kind}")), "{name}\n{text}");
+            assert!(text.contains(name), "{name}\n{text}");
+        }
+        assert_eq!(text.matches("# TYPE").count(), TABLE.len(), "{text}");
+    }
+
+    #[test]
+    fn the_readme_repeats_the_table() {
+        let readme = include_str!("../README.md");
+        for Described { name, kind, labels, help } in TABLE {
+            let row = format!("| `{name}` | {kind} | {labels} | {help} |");
+            assert!(readme.contains(&row), "operator/README.md lacks this row:\n{row}");
+        }
+        let documented = readme.matches("| `rdmamesh_operator_").count();
+        assert_eq!(documented, TABLE.len(), "operator/README.md documents a metric that is none");
+    }
+
+    #[test]
+    fn a_mesh_that_is_gone_leaves_no_series() {
+        let metrics = touched();
+        assert!(metrics.text().contains("mesh=\"m\""));
+        metrics.forget("m");
+        assert!(!metrics.text().contains("mesh=\"m\""));
+    }
+
+    #[test]
+    fn an_unknown_verdict_is_neither_healthy_nor_ill() {
+        let text = touched().text();
+        assert!(text.contains("rdmamesh_operator_fabric_healthy{mesh=\"m\"} -1"), "{text}");
+    }
+}

@@ -1,0 +1,221 @@
+//! The validate step: a mesh's spec as later steps want it, or a sentence that says what to write instead.
+//!
+//! The API server refuses most nonsense by schema and CEL. What is checked here is what those cannot say
+//! (globs, selectors) and what an older schema may have let in.
+
+use std::num::TryFromIntError;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{ParseExpressionError, Selector};
+use rdmamesh_api::RdmaMeshSpec;
+use rdmamesh_api::mesh::{ProbeClass, ProbeClassSpec};
+use rdmamesh_fabric::diagnose::Tolerance;
+use rdmamesh_fabric::plan::{
+    Budget, Classes, MeshPolicy, ProbeClass as PlannedClass, Probing, Thresholds, Topology,
+    TrafficClass,
+};
+
+use crate::select::{DeviceFilter, DeviceFilterError, GidChoice, GidChoiceError};
+use crate::watch::MeshView;
+
+/// A mesh that can be planned.
+#[derive(Clone, Debug)]
+pub struct ValidMesh {
+    /// Name.
+    pub name: String,
+    /// Identity of the object.
+    pub uid: String,
+    /// Generation of the spec that all this follows from.
+    pub generation: i64,
+    /// Nodes, by label.
+    pub selector: Selector,
+    /// Devices.
+    pub devices: DeviceFilter,
+    /// GID of a device.
+    pub gid: GidChoice,
+    /// Node label that names the group.
+    pub group_label: String,
+    /// How to probe.
+    pub policy: MeshPolicy,
+    /// How much illness is accepted.
+    pub tolerance: Tolerance,
+    /// Whether Events are written.
+    pub events: bool,
+    /// Nothing is to be probed.
+    pub suspended: bool,
+}
+
+/// Why a mesh cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidMesh {
+    /// The object does not fit the schema that this operator was built for.
+    #[error("the spec cannot be read: {0}; apply the mesh again, or run the operator of its version")]
+    Unreadable(String),
+    /// `nodeSelector` is no selector.
+    #[error("nodeSelector is invalid: operators are In, NotIn, Exists, DoesNotExist, and In and NotIn need values")]
+    Selector(#[source] ParseExpressionError),
+    /// `devices` is no filter.
+    #[error(transparent)]
+    Devices(#[from] DeviceFilterError),
+    /// `gid` is no choice.
+    #[error(transparent)]
+    Gid(#[from] GidChoiceError),
+    /// A number does not fit.
+    #[error("{field} is out of range: write {allowed}")]
+    Range {
+        /// Which.
+        field: &'static str,
+        /// What may be written.
+        allowed: &'static str,
+        /// The conversion that failed.
+        #[source]
+        source: TryFromIntError,
+    },
+}
+
+/// Checks a mesh.
+///
+/// # Errors
+/// When the mesh cannot be planned; the message is for its author.
+pub fn validate(view: &MeshView) -> Result<ValidMesh, InvalidMesh> {
+    let spec = view.spec.as_ref().map_err(|e| InvalidMesh::Unreadable(e.clone()))?;
+    Ok(ValidMesh {
+        name: view.name.clone(),
+        uid: view.uid.clone(),
+        generation: view.generation,
+        selector: selector(spec.node_selector.as_ref())?,
+        devices: DeviceFilter::new(&spec.devices)?,
+        gid: GidChoice::new(&spec.gid)?,
+        group_label: spec.topology.group_label.clone(),
+        policy: policy(spec)?,
+        tolerance: tolerance(spec)?,
+        events: spec.actions.events,
+        suspended: spec.suspend,
+    })
+}
+
+fn selector(selector: Option<&LabelSelector>) -> Result<Selector, InvalidMesh> {
+    selector
+        .cloned()
+        .map_or_else(|| Ok(Selector::default()), Selector::try_from)
+        .map_err(InvalidMesh::Selector)
+}
+
+fn policy(spec: &RdmaMeshSpec) -> Result<MeshPolicy, InvalidMesh> {
+    let coverage = spec
+        .probes
+        .get(ProbeClass::InterTor.as_str())
+        .and_then(|class| class.coverage)
+        .or(ProbeClass::InterTor.defaults().coverage);
+    Ok(MeshPolicy {
+        classes: classes(spec),
+        coverage: coverage.unwrap_or_default(),
+        topology: Topology {
+            rail_optimized: spec.topology.rail_optimized,
+            parallel_paths: number("topology.parallelPaths", "1 to 256", spec.topology.parallel_paths)?,
+        },
+        budget: Budget {
+            max_probes_per_second: number(
+                "budget.maxProbesPerSecond",
+                "1 to 100000",
+                spec.budget.max_probes_per_second,
+            )?,
+            max_peers_per_rnic: number(
+                "budget.maxPeersPerRnic",
+                "2 to 1000",
+                spec.budget.max_peers_per_rnic,
+            )?,
+        },
+        traffic_classes: traffic_classes(spec)?,
+        thresholds: Thresholds {
+            window: spec.thresholds.window.get(),
+            loss_ratio: spec.thresholds.loss_ratio,
+            p99: spec.thresholds.p99.get(),
+        },
+    })
+}
+
+fn classes(spec: &RdmaMeshSpec) -> Classes {
+    let listed = |class: ProbeClass| spec.probes.get(class.as_str());
+    let in_force = ProbeClass::ALL.into_iter().filter(|class| {
+        listed(*class).map_or(class.defaults().enabled, |listed| listed.enabled)
+    });
+    let unlisted = ProbeClassSpec::default();
+    in_force
+        .map(|class| {
+            let settings = listed(class).unwrap_or(&unlisted);
+            let interval = settings.interval.map(rdmamesh_api::GoDuration::get);
+            let probing = Probing {
+                interval: interval.unwrap_or(class.defaults().interval),
+                timeout: settings.timeout.get(),
+            };
+            (planned_class(class), probing)
+        })
+        .collect()
+}
+
+fn traffic_classes(spec: &RdmaMeshSpec) -> Result<Vec<TrafficClass>, InvalidMesh> {
+    let class = |class: &rdmamesh_api::mesh::TrafficClass| {
+        Ok(TrafficClass {
+            name: Arc::from(class.name.as_str()),
+            dscp: number("trafficClasses[].dscp", "0 to 63", class.dscp)?,
+            service_level: number("trafficClasses[].serviceLevel", "0 to 15", class.service_level)?,
+        })
+    };
+    spec.traffic_classes.iter().map(class).collect()
+}
+
+fn tolerance(spec: &RdmaMeshSpec) -> Result<Tolerance, InvalidMesh> {
+    let tolerance = &spec.tolerance;
+    Ok(Tolerance {
+        max_unhealthy_percent: number(
+            "tolerance.maxUnhealthyPercent",
+            "0 to 100",
+            tolerance.max_unhealthy_percent,
+        )?,
+        raise_after: number("tolerance.raiseAfter", "1 to 100", tolerance.raise_after)?,
+        clear_after: number("tolerance.clearAfter", "1 to 100", tolerance.clear_after)?,
+    })
+}
+
+fn number<N: TryFrom<i32, Error = TryFromIntError>>(
+    field: &'static str,
+    allowed: &'static str,
+    value: i32,
+) -> Result<N, InvalidMesh> {
+    N::try_from(value).map_err(|source| InvalidMesh::Range {
+        field,
+        allowed,
+        source,
+    })
+}
+
+/// The planner's name of a class.
+#[must_use]
+pub const fn planned_class(class: ProbeClass) -> PlannedClass {
+    match class {
+        ProbeClass::TorMesh => PlannedClass::TorMesh,
+        ProbeClass::InterTor => PlannedClass::InterTor,
+        ProbeClass::Rail => PlannedClass::Rail,
+        ProbeClass::HostMesh => PlannedClass::HostMesh,
+        ProbeClass::Service => PlannedClass::Service,
+        ProbeClass::Control => PlannedClass::Control,
+    }
+}
+
+/// The API's name of a class.
+#[must_use]
+pub const fn api_class(class: PlannedClass) -> ProbeClass {
+    match class {
+        PlannedClass::TorMesh => ProbeClass::TorMesh,
+        PlannedClass::InterTor => ProbeClass::InterTor,
+        PlannedClass::Rail => ProbeClass::Rail,
+        PlannedClass::HostMesh => ProbeClass::HostMesh,
+        PlannedClass::Service => ProbeClass::Service,
+        PlannedClass::Control => ProbeClass::Control,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What is kept of a `RdmaNode`: the status, which is all there is.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use kube::core::DeserializeGuard;
+use rdmamesh_api::node::PortStatus;
+use rdmamesh_api::{RdmaNode, RdmaNodeStatus};
+
+use super::{Triggers, View};
+
+/// The inventory of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InventoryView {
+    /// Name of the node.
+    pub name: String,
+    /// What the agent wrote; `None` while it has not, or where it cannot be read.
+    pub status: Option<RdmaNodeStatus>,
+    /// When the status was first seen as it is, by this host's clock; where that was before this process
+    /// started, when the agent says that it wrote it.
+    pub reported_at: Option<Timestamp>,
+}
+
+impl View for InventoryView {
+    type Object = DeserializeGuard<RdmaNode>;
+
+    fn of(object: Self::Object, now: Timestamp) -> Self {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let status = match object.0 {
+            Ok(node) => node.status,
+            Err(invalid) => {
+                tracing::warn!(node = name, error = invalid.error, "an inventory cannot be read");
+                None
+            }
+        };
+        let written = status.as_ref().and_then(|status| status.reported_at.as_ref());
+        Self {
+            reported_at: written.map(|written| written.0.min(now)),
+            name,
+            status,
+        }
+    }
+
+    fn following(mut self, previous: &Self, now: Timestamp) -> Self {
+        if self.status == previous.status {
+            self.reported_at = previous.reported_at;
+        } else if self.reported_at.is_some() {
+            self.reported_at = Some(now);
+        }
+        self
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn triggers(old: Option<&Self>, new: Option<&Self>) -> Triggers {
+        let plan = planned(old) != planned(new);
+        Triggers {
+            plan,
+            drift: false,
+            judge: plan,
+        }
+    }
+}
+
+/// The part of an inventory that plans and verdicts follow from: where the agent answers and what its
+/// ports are. Firmware, doctor results, queue pair numbers and the agent's epoch are not part of it, so
+/// an agent that restarts changes no plan.
+fn planned(view: Option<&InventoryView>) -> Option<(&str, Vec<PortStatus>)> {
+    let status = view?.status.as_ref()?;
+    let ports = status.ports.iter().map(|port| PortStatus {
+        device: port.device.clone(),
+        port: port.port,
+        link_layer: port.link_layer.clone(),
+        state: port.state.clone(),
+        physical_state: port.physical_state.clone(),
+        netdev: port.netdev.clone(),
+        lid: port.lid,
+        gids: port.gids.clone(),
+        usable: port.usable,
+        reason: port.reason.clone(),
+        ..PortStatus::default()
+    });
+    Some((&status.control_address, ports.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(edit: impl FnOnce(&mut RdmaNodeStatus)) -> InventoryView {
+        let mut status = RdmaNodeStatus {
+            control_address: "10.0.0.1:7475".to_owned(),
+            ports: vec![PortStatus {
+                device: "rxe0".to_owned(),
+                state: "Active".to_owned(),
+                ..PortStatus::default()
+            }],
+            ..RdmaNodeStatus::default()
+        };
+        edit(&mut status);
+        InventoryView {
+            name: "n".to_owned(),
+            status: Some(status),
+            reported_at: None,
+        }
+    }
+
+    #[test]
+    fn an_agent_that_restarts_changes_no_plan() {
+        let old = view(|_| {});
+        let new = view(|status| {
+            status.epoch = "other".to_owned();
+            status.ports[0].qpns = vec![17, 18];
+        });
+        assert_eq!(InventoryView::triggers(Some(&old), Some(&new)), Triggers::default());
+    }
+
+    #[test]
+    fn a_port_that_goes_down_asks_for_a_plan_and_a_verdict() {
+        let old = view(|_| {});
+        let new = view(|status| status.ports[0].state = "Down".to_owned());
+        let triggers = InventoryView::triggers(Some(&old), Some(&new));
+        assert!(triggers.plan && triggers.judge);
+    }
+
+    #[test]
+    fn an_agent_that_moves_asks_for_a_plan() {
+        let old = view(|_| {});
+        let new = view(|status| status.control_address = "10.0.0.2:7475".to_owned());
+        assert!(InventoryView::triggers(Some(&old), Some(&new)).plan);
+    }
+}
