@@ -12,12 +12,19 @@ use crate::model::{PortHealth, ProbePlan, SeriesTable, TickReport};
 
 pub use counters::{CountersSnapshot, DataplaneCounters};
 pub use mono::Mono;
+pub use threads::{DataplaneError, spawn};
+pub use throttle::Budget;
 
+mod control;
 mod counters;
 pub mod engine;
 mod mono;
 pub mod port;
 mod registry;
+mod senders;
+mod supervisor;
+mod threads;
+mod throttle;
 
 /// How to run the data path.
 #[derive(Debug, Clone)]
@@ -28,8 +35,8 @@ pub struct DataplaneConfig {
     pub control_listen: SocketAddr,
     /// Most UD queue pairs per port where the queue pair makes the flow (soft-RoCE).
     pub max_qps: u16,
-    /// CPU budget of the whole process in cores; above it probing slows down by steps. `None` = unlimited.
-    pub cpu_budget: Option<f64>,
+    /// What the whole process may use; above it probing slows down by steps.
+    pub budget: Budget,
     /// A wake-up later than this means that this host is starved of CPU.
     pub starved_after: Duration,
 }

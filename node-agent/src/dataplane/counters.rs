@@ -60,6 +60,12 @@ impl DataplaneCounters {
         counter.fetch_add(n, Ordering::Relaxed);
     }
 
+    pub(super) fn set_throttle(&self, rate: f64) {
+        // Between 0 and 1, so the cast keeps the value.
+        self.throttle_permille
+            .store((rate * 1000.0).round() as u32, Ordering::Relaxed);
+    }
+
     pub(super) fn drop_probe(&self, reason: DropReason) {
         count(&self.probe_drops, reason);
     }

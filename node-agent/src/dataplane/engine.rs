@@ -26,7 +26,7 @@ pub mod flows;
 mod pending;
 mod prober;
 mod responder;
-mod starvation;
+pub(super) mod starvation;
 mod target;
 pub mod window;
 
@@ -118,6 +118,8 @@ pub struct Present {
 pub enum PostFailure {
     /// All send slots are in use: try again after the next send completion.
     Busy,
+    /// The way there is being found: try again after [`Engine::routes_changed`].
+    Unrouted,
     /// The device or the route refused this datagram.
     Refused,
 }
@@ -155,7 +157,12 @@ pub struct Engine {
     shared: Shared,
     prober: Prober,
     responder: Responder,
+    /// Datagrams whose way is being found.
+    parked: Vec<Transmit>,
 }
+
+/// So many datagrams wait for their way at most.
+const MAX_PARKED: usize = 1024;
 
 impl Engine {
     /// An engine without endpoint and plan.
@@ -172,10 +179,12 @@ impl Engine {
             starvation,
             late_wake: false,
         };
+        let (prober, responder) = (Prober::default(), Responder::default());
         Self {
             shared,
-            prober: Prober::default(),
-            responder: Responder::default(),
+            prober,
+            responder,
+            parked: Vec::new(),
         }
     }
 
@@ -214,6 +223,7 @@ impl Engine {
     pub fn close(&mut self, now: Mono) {
         self.prober.close(&mut self.shared, now);
         self.responder.close();
+        self.parked.clear();
         self.shared.facts = None;
     }
 
@@ -329,6 +339,9 @@ impl Engine {
         match (Token::of(transmit.token), result) {
             (Token::Probe(_), Err(PostFailure::Busy)) => self.prober.queue.push_front(transmit),
             (_, Err(PostFailure::Busy)) => self.responder.queue.push_front(transmit),
+            (_, Err(PostFailure::Unrouted)) if self.parked.len() < MAX_PARKED => {
+                self.parked.push(transmit);
+            }
             (Token::Probe(seq), result) => {
                 self.prober
                     .posted(&mut self.shared, seq, result.is_ok(), stamp);
@@ -338,6 +351,20 @@ impl Engine {
                     .posted(&self.shared, slot, result.is_ok(), stamp);
             }
             (Token::Ack2, _) => {}
+        }
+    }
+
+    /// Ways have been found, or found closed: what waited for one is posted again.
+    pub fn routes_changed(&mut self) {
+        for transmit in self.parked.drain(..) {
+            match Token::of(transmit.token) {
+                Token::Probe(seq) => {
+                    if self.prober.waits(seq) {
+                        self.prober.queue.push_back(transmit);
+                    }
+                }
+                Token::Ack1(_) | Token::Ack2 => self.responder.queue.push_back(transmit),
+            }
         }
     }
 

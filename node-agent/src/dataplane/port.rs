@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rdmamesh_verbs::Completion;
-use rdmamesh_wire::KeyRing;
+use rdmamesh_wire::{KeyRing, RnicId};
 use tokio::sync::{mpsc, watch};
 
 use super::engine::{Answer, Ask, Engine, PortFacts, PostFailure, Transmit};
@@ -50,8 +50,11 @@ pub trait ProbePort {
     /// The device is gone.
     fn poll(&mut self, out: &mut Vec<Completion>) -> Result<(), PortGone>;
 
-    /// Returns when there may be completions. Must be cancel safe.
+    /// Returns when there may be completions or new ways. Must be cancel safe.
     fn ready(&self) -> impl Future<Output = Result<(), PortGone>>;
+
+    /// True when ways have been found since the last call: datagrams that were [`PostFailure::Unrouted`] can be tried again.
+    fn routes_changed(&mut self) -> bool;
 
     /// The clock that software stamps are on.
     fn now(&self) -> Mono;
@@ -112,6 +115,11 @@ pub struct PortIo {
     pub registry: Arc<Registry>,
 }
 
+/// Stands in for what is published of a port until it is opened for the first time.
+pub(super) fn unpublished(rnic: RnicId) -> Arc<PublishedPort> {
+    Arc::new(PublishedPort::new(rnic, 0, 0, 0))
+}
+
 /// Why a port loop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
@@ -165,6 +173,9 @@ async fn serve<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo)
             engine.stop_sending();
         }
         engine.advance(now);
+        if port.routes_changed() {
+            engine.routes_changed();
+        }
         flush(port, engine);
         for ask in engine.drain_asks() {
             // Without a control task there are no answers, and probes without an answer end as unresolved.

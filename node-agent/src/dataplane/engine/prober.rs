@@ -223,6 +223,13 @@ impl Prober {
         })
     }
 
+    /// Whether probe `seq` is still to be sent.
+    pub(super) fn waits(&self, seq: u64) -> bool {
+        self.pending
+            .get(seq)
+            .is_some_and(|probe| probe.phase == Phase::Waiting)
+    }
+
     pub(super) fn posted(&mut self, shared: &mut Shared, seq: u64, ok: bool, stamp: Mono) {
         if !ok {
             self.end(shared, seq, Outcome::SendError);

@@ -1,26 +1,15 @@
 //! Answers the probes of others: once each, to whom they came from, on the flow that the prober asked for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use rdmamesh_wire::{
-    Ack2, Datagram, DropReason, Epoch, Header, ReplayWindow, ReturnFlow, RnicId, encode,
-};
+use rdmamesh_wire::{Ack2, Datagram, DropReason, Header, ReturnFlow, RnicId, encode};
 
 use super::{Route, Shared, Source, Token, Transmit};
 use crate::dataplane::counters::DataplaneCounters;
 use crate::dataplane::mono::Mono;
+use crate::dataplane::senders::Senders;
 
-/// Answers per sender and second. A prober's budget is far below; above it somebody misuses a key.
-const RATE_PER_SECOND: u32 = 10_000;
-/// Processes of one sender that are told apart; replays of still older ones get no second answer before
-/// four newer processes have spoken.
-const EPOCHS_PER_SENDER: usize = 4;
-/// Senders remembered at once.
-const MAX_SENDERS: usize = 8192;
-/// With more senders than this, those that have been silent for [`FORGET_AFTER`] are forgotten.
-const MANY_SENDERS: usize = 2048;
-const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Answers in flight.
 const MAX_SLOTS: usize = 4096;
 
@@ -28,7 +17,7 @@ const MAX_SLOTS: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Responder {
     pub(super) queue: VecDeque<Transmit>,
-    senders: HashMap<RnicId, Sender>,
+    senders: Senders<RnicId>,
     slots: Vec<Option<Reply>>,
     free: Vec<u32>,
 }
@@ -41,53 +30,6 @@ struct Reply {
     route: Route,
     qp_index: u16,
     qpn: u32,
-}
-
-#[derive(Debug)]
-struct Sender {
-    /// Newest last.
-    epochs: Vec<(Epoch, ReplayWindow)>,
-    credit: u32,
-    credit_second: u64,
-    heard: Mono,
-}
-
-impl Sender {
-    fn new(now: Mono) -> Self {
-        Self {
-            epochs: Vec::new(),
-            credit: RATE_PER_SECOND,
-            credit_second: now.second(),
-            heard: now,
-        }
-    }
-
-    fn admit(&mut self, now: Mono) -> Result<(), DropReason> {
-        if self.credit_second != now.second() {
-            self.credit_second = now.second();
-            self.credit = RATE_PER_SECOND;
-        }
-        self.credit = self.credit.checked_sub(1).ok_or(DropReason::Rate)?;
-        self.heard = now;
-        Ok(())
-    }
-
-    fn first_time(&mut self, epoch: Epoch, sequence: u64) -> Result<(), DropReason> {
-        let known = self.epochs.iter().position(|(known, _)| *known == epoch);
-        let index = known.unwrap_or_else(|| {
-            if self.epochs.len() == EPOCHS_PER_SENDER {
-                self.epochs.remove(0);
-            }
-            self.epochs.push((epoch, ReplayWindow::default()));
-            self.epochs.len() - 1
-        });
-        let window = self.epochs.get_mut(index).map(|(_, window)| window);
-        if window.is_some_and(|w| w.accept(sequence)) {
-            Ok(())
-        } else {
-            Err(DropReason::Replay)
-        }
-    }
 }
 
 impl Responder {
@@ -105,15 +47,8 @@ impl Responder {
         if usize::from(back.qp_index) >= shared.qps() {
             return Err(DropReason::Field);
         }
-        if !self.senders.contains_key(&header.sender) && self.senders.len() >= MAX_SENDERS {
-            return Err(DropReason::Rate);
-        }
-        let sender = self
-            .senders
-            .entry(header.sender)
-            .or_insert_with(|| Sender::new(now));
-        sender.admit(now)?;
-        sender.first_time(header.sender_epoch, header.sequence)?;
+        self.senders
+            .admit(header.sender, header.sender_epoch, header.sequence, now)?;
         let reply = Reply {
             header: Header {
                 sender: shared.rnic,
@@ -169,10 +104,7 @@ impl Responder {
 
     /// Makes room when there are many senders.
     pub(super) fn forget_idle(&mut self, now: Mono) {
-        if self.senders.len() > MANY_SENDERS {
-            self.senders
-                .retain(|_, sender| now.since(sender.heard) <= FORGET_AFTER);
-        }
+        self.senders.forget_idle(now);
     }
 
     /// Queues the second answer, which says how long the first one took.

@@ -1,12 +1,15 @@
 //! A real device as a [`ProbePort`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdmamesh_verbs::{
     AddressHandle, Completion, FlowSource as VerbsFlowSource, Gid, PeerAddress, PeerRoute,
     PostError, Stamp, TimestampMode as VerbsTimestampMode, UdEndpoint, VerbsError,
 };
+
+use tokio::sync::{Notify, mpsc};
 
 use super::{PortGone, ProbePort};
 use crate::dataplane::engine::{FlowFacts, PortFacts, PostFailure, Route, Transmit};
@@ -21,24 +24,43 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const MAX_HANDLES: usize = 16_384;
 
 /// An endpoint with its address handles.
+///
+/// Handles are made on tokio's blocking threads, because the kernel may have to resolve a neighbour for one: the
+/// first datagram of a route waits for it, an old handle serves until its successor is there.
 #[derive(Debug)]
 pub struct VerbsPort {
     endpoint: UdEndpoint,
     handles: HashMap<Route, Cached>,
+    made: mpsc::UnboundedReceiver<Made>,
+    making: mpsc::UnboundedSender<Made>,
+    notify: Arc<Notify>,
+    changed: bool,
 }
 
+type Made = (Route, Result<AddressHandle, VerbsError>);
+
 #[derive(Debug)]
-struct Cached {
-    handle: Option<AddressHandle>,
-    until: Mono,
+enum Cached {
+    /// Being made for the first time.
+    Making,
+    /// Good until then, and usable while the next is being made.
+    Ready { handle: AddressHandle, until: Mono },
+    /// No way; not tried again before then.
+    Closed { until: Mono },
 }
 
 impl VerbsPort {
     /// Wraps an open endpoint.
     pub fn new(endpoint: UdEndpoint) -> Self {
+        let (making, made) = mpsc::unbounded_channel();
+        let notify = Arc::new(Notify::new());
         Self {
             endpoint,
             handles: HashMap::new(),
+            made,
+            making,
+            notify,
+            changed: false,
         }
     }
 
@@ -47,36 +69,68 @@ impl VerbsPort {
         &self.endpoint
     }
 
-    /// The handle of a route, made if there is none that is young enough.
-    fn handle(&mut self, route: &Route) -> Option<AddressHandle> {
+    /// The handle of a route, if it can be used now.
+    fn handle(&mut self, route: &Route) -> Result<AddressHandle, PostFailure> {
         let now = self.now();
-        if let Some(cached) = self.handles.get(route)
-            && now < cached.until
-        {
-            return cached.handle.clone();
+        match self.handles.get_mut(route) {
+            Some(Cached::Making) => return Err(PostFailure::Unrouted),
+            Some(Cached::Closed { until }) if now < *until => return Err(PostFailure::Refused),
+            Some(Cached::Ready { handle, until }) => {
+                let usable = handle.clone();
+                if now >= *until {
+                    // One attempt at a time.
+                    *until = now.plus(RETRY_AFTER);
+                    self.make(*route);
+                }
+                return Ok(usable);
+            }
+            Some(Cached::Closed { .. }) | None => {}
         }
         if self.handles.len() >= MAX_HANDLES {
             self.handles.clear();
         }
-        let made = self.endpoint.address(&peer_address(route));
-        let lifetime = if made.is_ok() {
-            HANDLE_LIFETIME
-        } else {
-            RETRY_AFTER
-        };
-        if let Err(error) = &made {
-            tracing::warn!(%error, address = %route.address, "no way to the peer");
-        }
-        let handle = made.ok();
-        let until = self.now().plus(lifetime);
-        self.handles.insert(
-            *route,
-            Cached {
-                handle: handle.clone(),
-                until,
-            },
+        self.handles.insert(*route, Cached::Making);
+        self.make(*route);
+        Err(PostFailure::Unrouted)
+    }
+
+    fn make(&self, route: Route) {
+        let (maker, to, notify) = (
+            self.endpoint.address_maker(),
+            self.making.clone(),
+            Arc::clone(&self.notify),
         );
-        handle
+        // The result comes over the channel; the task itself is not waited for.
+        drop(tokio::task::spawn_blocking(move || {
+            let handle = maker.create(&peer_address(&route));
+            // Closed when the port went meanwhile: then nobody needs the handle.
+            to.send((route, handle)).ok();
+            notify.notify_one();
+        }));
+    }
+
+    fn take_made(&mut self) {
+        while let Ok((route, made)) = self.made.try_recv() {
+            self.changed = true;
+            let now = Mono(Stamp::monotonic().0);
+            let cached = match made {
+                Ok(handle) => Cached::Ready {
+                    handle,
+                    until: now.plus(HANDLE_LIFETIME),
+                },
+                // The old handle still leads to where the peer was: what gets lost there is lost.
+                Err(_) if matches!(self.handles.get(&route), Some(Cached::Ready { .. })) => {
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, address = %route.address, "no way to the peer");
+                    Cached::Closed {
+                        until: now.plus(RETRY_AFTER),
+                    }
+                }
+            };
+            self.handles.insert(route, cached);
+        }
     }
 }
 
@@ -121,7 +175,7 @@ impl ProbePort for VerbsPort {
     }
 
     fn post(&mut self, transmit: &Transmit) -> Result<(), PostFailure> {
-        let handle = self.handle(&transmit.route).ok_or(PostFailure::Refused)?;
+        let handle = self.handle(&transmit.route)?;
         let posted = self.endpoint.post(
             usize::from(transmit.qp_index),
             &handle,
@@ -143,7 +197,15 @@ impl ProbePort for VerbsPort {
     }
 
     async fn ready(&self) -> Result<(), PortGone> {
-        self.endpoint.ready().await.map_err(gone)
+        tokio::select! {
+            ready = self.endpoint.ready() => ready.map_err(gone),
+            () = self.notify.notified() => Ok(()),
+        }
+    }
+
+    fn routes_changed(&mut self) -> bool {
+        self.take_made();
+        std::mem::take(&mut self.changed)
     }
 
     fn now(&self) -> Mono {
