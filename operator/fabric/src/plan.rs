@@ -109,7 +109,7 @@ fn plan_mesh(
     near::host_mesh(&index, &shares.rnics, &mut edges);
     let flows = flows_wanted(policy);
     let quotas = inter_tor::quotas(&index, policy, shares, flows);
-    let achieved = spread::place(&index, policy, shares, &quotas, &mut edges);
+    let achieved = spread::place(&index, policy, shares, (flows, &quotas), &mut edges);
     let targets = Targets::collect(index.rnics.len(), &edges);
     drop(edges);
     let coverage = summary::coverage(&index, policy, flows, &quotas, achieved);

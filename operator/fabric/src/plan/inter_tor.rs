@@ -20,7 +20,10 @@ use crate::rate::ProbeRate;
 
 /// One part in this many of a group's peer slots stays free, so that an RNIC that comes or goes does not
 /// push everybody's choices around.
-const SLACK: u64 = 16;
+const SLACK: u64 = 8;
+
+/// Groups with fewer peer slots use all of them: every single one counts.
+const SCARCE: u64 = 64;
 
 /// What an ordered pair of cells is to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +185,7 @@ impl Affordable {
                 count * rate.fits(costs.inter_tor_peer(flows)).min(self.slots)
             })
             .sum();
-        all - all / SLACK
+        if all < SCARCE { all } else { all - all / SLACK }
     }
 
     /// The cut for `pairs` pairs that need `flows` flows each; `None` where nothing can be afforded.

@@ -1,7 +1,8 @@
 //! Which RNICs carry the flows between two groups: on both sides those with the highest random weight
 //! for that pair, as long as they do not carry much more than their fellows (bounded loads).
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::index::{Cell, Index};
 use super::input::MeshPolicy;
@@ -48,18 +49,17 @@ impl Achieved {
     }
 }
 
-/// Places the flows of `quotas` on RNICs.
+/// Places the flows of `quotas` on RNICs; `wanted` is what every pair should have.
 pub(super) fn place(
     index: &Index,
     policy: &MeshPolicy,
     shares: &Shares,
-    quotas: &Quotas,
+    (wanted, quotas): (u32, &Quotas),
     edges: &mut Vec<Edge>,
 ) -> Achieved {
     let mut loads = Loads::new(index, policy, shares, &quotas.quotas);
     let mut achieved = Achieved::default();
     for quotas in quotas.quotas.chunk_by(|a, b| a.from == b.from) {
-        let first = edges.len();
         let mut placed: Vec<Placed> = quotas
             .iter()
             .map(|quota| {
@@ -67,16 +67,15 @@ pub(super) fn place(
                 let flows = loads.place(quota, edges);
                 Placed {
                     edges: start..edges.len(),
-                    missing: quota.flows - flows,
+                    flows,
                 }
             })
             .collect();
         if quotas.len() <= FEW {
-            loads.top_up(&mut placed, edges);
+            loads.top_up(wanted, &mut placed, edges);
         }
-        debug_assert!(first <= edges.len());
         for (quota, placed) in quotas.iter().zip(placed) {
-            achieved.note(quota.flows - placed.missing, quota.from, quota.to);
+            achieved.note(placed.flows, quota.from, quota.to);
         }
     }
     let without = quotas.pairs - quotas.quotas.len() as u64;
@@ -91,7 +90,7 @@ pub(super) fn place(
 
 struct Placed {
     edges: std::ops::Range<usize>,
-    missing: u32,
+    flows: u32,
 }
 
 /// What every RNIC carries and may still take on.
@@ -103,11 +102,11 @@ struct Loads<'a> {
     rate: Vec<ProbeRate>,
     /// Per RNIC: targets that it sends to.
     sends: Vec<u32>,
-    /// Per RNIC: flows that it answers.
+    /// Per RNIC: targets that it is.
     answers: Vec<u32>,
     /// Per cell: targets that an RNIC should send to at most.
     fair_sends: Vec<u32>,
-    /// Per cell: flows that an RNIC should answer at most.
+    /// Per cell: targets that an RNIC should be at most.
     fair_answers: Vec<u32>,
     /// Per host.
     costs: Vec<Costs>,
@@ -121,13 +120,12 @@ impl<'a> Loads<'a> {
         let (mut sends, mut answers) = (vec![0_u64; cells], vec![0_u64; cells]);
         for quota in quotas {
             sends[quota.from as usize] += u64::from(quota.targets);
-            answers[quota.to as usize] += u64::from(quota.flows);
+            answers[quota.to as usize] += u64::from(quota.targets);
         }
         let fair = |totals: Vec<u64>| {
             let cells = totals.into_iter().zip(&index.cells);
-            let fair =
-                cells.map(|(total, cell)| quantise(total * 5 / (cell.rnics.len() as u64 * 4)) + 1);
-            fair.map(|fair| u32::try_from(fair).unwrap_or(u32::MAX))
+            cells
+                .map(|(total, cell)| fair_load(total, cell.rnics.len() as u64))
                 .collect()
         };
         Self {
@@ -170,39 +168,34 @@ impl<'a> Loads<'a> {
         if self.senders.is_empty() || self.receivers.is_empty() {
             return 0;
         }
-        let pairing = Pairing {
-            senders: self.senders.len(),
-            receivers: self.receivers.len(),
-            siblings: are_siblings(index, from, to),
+        let siblings = are_siblings(index, from, to);
+        let may_repeat = siblings || quota.targets as usize > self.senders.len();
+        let mut pairing = Pairing {
+            key,
+            uses: vec![0; self.receivers.len()],
+            taken: may_repeat.then(BTreeSet::new),
+            siblings,
         };
-        let start = edges.len();
         let mut left = quota.flows;
         for nth in 0..quota.targets {
             let wanted = left.div_ceil(quota.targets - nth);
-            let Some((local, peer)) = pairing.pair(nth as usize, |sender, receiver| {
-                let (local, peer) = (self.senders[sender].1, self.receivers[receiver].1);
-                let used = || {
-                    edges[start..]
-                        .iter()
-                        .any(|e| e.local == local && e.peer == peer)
-                };
-                let same_host = index.rnics[local as usize].host == index.rnics[peer as usize].host;
-                (!pairing.siblings || !(same_host || used())).then_some((local, peer))
-            }) else {
+            let (_, local) = self.senders[nth as usize % self.senders.len()];
+            let flows = wanted.min(self.affordable(local));
+            if flows == 0 {
+                continue;
+            }
+            let Some(peer) = pairing.receiver(index, nth as usize, local, &self.receivers) else {
                 continue;
             };
-            let flows = wanted.min(self.affordable(local));
-            if flows > 0 {
-                self.spend(local, flows);
-                self.answers[peer as usize] += flows;
-                edges.push(Edge {
-                    local,
-                    peer,
-                    class: ProbeClass::InterTor,
-                    flows: u16::try_from(flows).unwrap_or(u16::MAX),
-                });
-                left -= flows;
-            }
+            self.spend(local, flows);
+            self.answers[peer as usize] += 1;
+            edges.push(Edge {
+                local,
+                peer,
+                class: ProbeClass::InterTor,
+                flows: u16::try_from(flows).unwrap_or(u16::MAX),
+            });
+            left -= flows;
         }
         quota.flows - left
     }
@@ -260,53 +253,127 @@ impl<'a> Loads<'a> {
         self.receivers = ranked;
     }
 
-    /// Hands out what is left of the budget where flows are missing, to those with fewest first, a
-    /// little at a time, on RNIC pairs that are probed already.
-    fn top_up(&mut self, placed: &mut [Placed], edges: &mut [Edge]) {
-        loop {
-            let mut progress = false;
-            for pair in placed.iter_mut().filter(|pair| pair.missing > 0) {
-                let mut step = pair.missing.div_ceil(8);
-                for edge in &mut edges[pair.edges.clone()] {
-                    let cost = self.costs(edge.local).inter_tor_flows(1);
-                    let rate = &mut self.rate[edge.local as usize];
-                    let flows = u32::try_from(rate.fits(cost)).unwrap_or(u32::MAX).min(step);
-                    let flows = flows.min(u32::from(u16::MAX - edge.flows));
-                    *rate = rate.minus(cost.times(u64::from(flows)));
-                    edge.flows += u16::try_from(flows).unwrap_or(0);
-                    pair.missing -= flows;
-                    step -= flows;
-                    progress |= flows > 0;
-                }
-            }
-            if !progress {
-                return;
+    /// Hands out what is left of the budget, always to the pair that has fewest flows, on RNIC pairs that
+    /// are probed already.
+    fn top_up(&mut self, wanted: u32, placed: &mut [Placed], edges: &mut [Edge]) {
+        let mut queue: BinaryHeap<(u32, Reverse<usize>)> = placed
+            .iter()
+            .enumerate()
+            .map(|(nth, pair)| (wanted.saturating_sub(pair.flows), Reverse(nth)))
+            .collect();
+        while let Some((missing, Reverse(nth))) = queue.pop() {
+            let pair = &mut placed[nth];
+            let added = self.add_flows(missing.div_ceil(16), &mut edges[pair.edges.clone()]);
+            pair.flows += added;
+            if added > 0 {
+                queue.push((missing - added, Reverse(nth)));
             }
         }
     }
+
+    /// Adds up to `flows` flows to `edges`, the thinnest first; returns how many could be afforded.
+    fn add_flows(&mut self, flows: u32, edges: &mut [Edge]) -> u32 {
+        let mut left = flows;
+        while left > 0 {
+            let affords = |edge: &&mut Edge| {
+                let cost = self.costs(edge.local).inter_tor_flows(1);
+                edge.flows < u16::MAX && self.rate[edge.local as usize] >= cost
+            };
+            let Some(edge) = edges
+                .iter_mut()
+                .filter(affords)
+                .min_by_key(|edge| edge.flows)
+            else {
+                break;
+            };
+            let cost = self.costs(edge.local).inter_tor_flows(1);
+            let rate = &mut self.rate[edge.local as usize];
+            *rate = rate.minus(cost);
+            edge.flows += 1;
+            left -= 1;
+        }
+        flows - left
+    }
 }
 
-/// Which sender meets which receiver.
+/// What one of `rnics` RNICs should carry at most when they carry `total` targets together: the mean
+/// and a standard deviation of a random spread. A tighter bound would even loads out a little more,
+/// and make every change push many other choices around.
+fn fair_load(total: u64, rnics: u64) -> u32 {
+    let mean = total.div_ceil(rnics.max(1));
+    let fair = quantise(mean + mean.isqrt()) + 1;
+    u32::try_from(fair).unwrap_or(u32::MAX)
+}
+
+/// Which sender meets which receiver: the least used one with the highest weight for that sender. Pairing
+/// by rank would re-pair everybody behind a newcomer; this way a newcomer displaces one, which displaces
+/// seldom more than one other.
 struct Pairing {
-    senders: usize,
-    receivers: usize,
+    key: u64,
+    /// Per receiver: how often it was chosen.
+    uses: Vec<u32>,
+    /// Pairs that exist, kept where they could repeat.
+    taken: Option<BTreeSet<(u32, u32)>>,
     /// Sender and receiver may be on one host, which must not be paired.
     siblings: bool,
 }
 
 impl Pairing {
-    /// The `nth` pair, counting through all combinations without repeating one; where `accept` refuses
-    /// it, the next receiver that it takes.
-    fn pair<T>(&self, nth: usize, accept: impl Fn(usize, usize) -> Option<T>) -> Option<T> {
-        let cycle = self.senders / gcd(self.senders, self.receivers) * self.receivers;
-        let first = nth + nth / cycle;
-        (0..self.receivers)
-            .find_map(|shift| accept(nth % self.senders, (first + shift) % self.receivers))
-    }
-}
+    /// Receivers considered for one sender at first: bounds the work for pairs with hundreds of targets.
+    const WINDOW: usize = 64;
 
-const fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
+    /// The receiver of target number `nth`, which `local` sends to; `None` where it has all of them.
+    fn receiver(
+        &mut self,
+        index: &Index,
+        nth: usize,
+        local: u32,
+        receivers: &[(u64, u32)],
+    ) -> Option<u32> {
+        let start = nth / Self::WINDOW * Self::WINDOW % receivers.len();
+        let window = start..receivers.len().min(start + Self::WINDOW);
+        let chosen = self
+            .best(index, local, window, receivers)
+            .or_else(|| self.best(index, local, 0..receivers.len(), receivers))?;
+        self.uses[chosen] += 1;
+        let peer = receivers[chosen].1;
+        if let Some(taken) = &mut self.taken {
+            taken.insert((local, peer));
+        }
+        Some(peer)
+    }
+
+    fn best(
+        &self,
+        index: &Index,
+        local: u32,
+        window: std::ops::Range<usize>,
+        receivers: &[(u64, u32)],
+    ) -> Option<usize> {
+        let sender = &index.rnics[local as usize];
+        let mut best: Option<(u32, Reverse<u64>, usize)> = None;
+        for at in window {
+            let uses = self.uses[at];
+            if best.is_some_and(|(fewest, ..)| fewest < uses) {
+                continue;
+            }
+            let peer = receivers[at].1;
+            let receiver = &index.rnics[peer as usize];
+            let repeats = self
+                .taken
+                .as_ref()
+                .is_some_and(|taken| taken.contains(&(local, peer)));
+            if repeats || (self.siblings && receiver.host == sender.host) {
+                continue;
+            }
+            let weight = Reverse(hash::pair(self.key, sender.hash, receiver.hash));
+            let candidate = (uses, weight, at);
+            if best.is_none_or(|best| candidate < best) {
+                best = Some(candidate);
+            }
+        }
+        best.map(|(.., at)| at)
+    }
 }
 
 /// The `wanted` RNICs of `cell` with the highest weight among those that qualify, into `ranked`, highest
