@@ -2,9 +2,14 @@
 #![forbid(unsafe_code)]
 
 pub mod anomaly;
+pub mod cluster;
 pub mod dataplane;
+pub mod http;
 pub mod inventory;
 pub mod keys;
+pub mod logging;
+pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod publish;
+pub mod reporter;

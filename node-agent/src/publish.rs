@@ -19,3 +19,8 @@ mod status;
 
 pub(crate) use condition::{condition, kube_time};
 pub(crate) use status::api_timestamps;
+
+/// A random number from −1 to 1, to spread periodic writes.
+pub(crate) fn jitter() -> f64 {
+    rand::random_range(-1.0..=1.0)
+}

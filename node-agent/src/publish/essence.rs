@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rdmamesh_api::RdmaProbeAssignmentStatus;
-
 use super::pacer::Change;
-use super::settled::Settled;
-use crate::anomaly::{Finding, FindingKey};
-use crate::plan::AgentPlan;
+use super::status::{View, mesh_condition};
+use crate::anomaly::FindingKey;
+use crate::plan::MeshPlan;
 
 /// A loss ratio that moves by more than this factor is drift.
 const RATIO_FACTOR: f64 = 2.0;
@@ -24,49 +22,32 @@ pub struct Essence {
 struct Mesh {
     plan_hash: String,
     settled: bool,
-    /// (type, status, reason, message)
-    conditions: Vec<(String, String, String, String)>,
+    status: String,
+    reason: String,
+    message: String,
 }
 
 impl Essence {
-    /// The essence of `status`, which was built of the rest.
-    pub fn new(
-        plan: &AgentPlan,
-        settled: &Settled,
-        findings: &[Finding],
-        status: &RdmaProbeAssignmentStatus,
-    ) -> Self {
-        let conditions = |name: &str| {
-            let report = status.meshes.iter().find(|report| report.name == name);
-            let conditions = report.map(|report| report.conditions.as_slice());
-            conditions
-                .unwrap_or_default()
-                .iter()
-                .map(|c| {
-                    (
-                        c.type_.clone(),
-                        c.status.clone(),
-                        c.reason.clone(),
-                        c.message.clone(),
-                    )
-                })
-                .collect()
+    /// The essence of the status that `view` would make, at a fraction of its cost.
+    pub fn new(view: &View<'_>) -> Self {
+        let essence = |mesh: &MeshPlan| {
+            let settled = view.settled.contains(&mesh.name, &mesh.plan_hash);
+            let condition = mesh_condition(view, mesh, settled);
+            Mesh {
+                plan_hash: mesh.plan_hash.clone(),
+                settled,
+                status: condition.status,
+                reason: condition.reason,
+                message: condition.message,
+            }
         };
+        let meshes = view.plan.meshes.iter();
+        let findings = view.findings.iter();
         Self {
-            meshes: plan
-                .meshes
-                .iter()
-                .map(|mesh| {
-                    let essence = Mesh {
-                        plan_hash: mesh.plan_hash.clone(),
-                        settled: settled.contains(&mesh.name, &mesh.plan_hash),
-                        conditions: conditions(&mesh.name),
-                    };
-                    (Arc::clone(&mesh.name), essence)
-                })
+            meshes: meshes
+                .map(|mesh| (Arc::clone(&mesh.name), essence(mesh)))
                 .collect(),
             anomalies: findings
-                .iter()
                 .map(|finding| (finding.key.clone(), finding.loss_ratio))
                 .collect(),
         }

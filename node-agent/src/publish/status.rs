@@ -83,7 +83,7 @@ fn report(view: &View<'_>, mesh: &MeshPlan) -> MeshReport {
 }
 
 /// Whether the mesh's plan is carried out. The message holds nothing that changes from second to second.
-fn mesh_condition(view: &View<'_>, mesh: &MeshPlan, settled: bool) -> Condition {
+pub(super) fn mesh_condition(view: &View<'_>, mesh: &MeshPlan, settled: bool) -> Condition {
     let idle: Vec<String> = mesh
         .ports
         .iter()

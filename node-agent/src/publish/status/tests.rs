@@ -158,8 +158,8 @@ impl World {
         self.settled.update(&self.plan, &self.report, &self.ports);
     }
 
-    fn status(&self) -> RdmaProbeAssignmentStatus {
-        assignment_status(&View {
+    fn view(&self) -> View<'_> {
+        View {
             epoch: "00112233aabbccdd",
             plan: &self.plan,
             settled: &self.settled,
@@ -168,11 +168,15 @@ impl World {
             ports: &self.ports,
             before: None,
             now: at(9),
-        })
+        }
+    }
+
+    fn status(&self) -> RdmaProbeAssignmentStatus {
+        assignment_status(&self.view())
     }
 
     fn essence(&self) -> Essence {
-        Essence::new(&self.plan, &self.settled, &self.findings, &self.status())
+        Essence::new(&self.view())
     }
 
     fn probing(&self) -> (String, String) {
