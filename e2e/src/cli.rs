@@ -41,6 +41,10 @@ enum Command {
     },
     /// Play a scenario file in a fresh environment; succeeds only if every expectation held.
     Run(crate::runner::command::Run),
+    /// Count the tests in logs of `cargo test`.
+    Tally(crate::report::tally::Tally),
+    /// Show the product: healthy, a cable goes bad, the verdict, healthy again.
+    Demo(crate::demo::Demo),
     /// Show what is up, what has ended and which faults are in force.
     Status(Which),
     /// Print what a part has logged: a host's agent, `operator`, `kube-apiserver`, `otelcol`, `console`, …
@@ -160,6 +164,8 @@ impl Command {
             }
             Self::Up(up) => up.run().await?,
             Self::Run(run) => return run.run().await,
+            Self::Demo(demo) => demo.run().await?,
+            Self::Tally(tally) => return tally.run(),
             Self::Down { which, all } => environment::down(&which.name, all).await?,
             Self::Status(which) => return environment::status(&which).await,
             Self::Logs { which, part, lines } => environment::logs(&which, &part, lines).await?,

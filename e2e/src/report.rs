@@ -1,5 +1,7 @@
 //! What came of a scenario: for the terminal and as JSON.
 
+pub mod tally;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
