@@ -39,7 +39,7 @@ demo: tools ## the product in four minutes: fabric and cluster up, healthy, faul
 	@$(RIG) demo $(if $(KEEP),--keep)
 
 down: ## end what `KEEP=1 make demo` or `rig up` left running
-	@[ ! -x $(RIG) ] || $(RIG) down
+	@[ ! -x $(RIG) ] || $(RIG) down --all
 
 lint: deps ## format, clippy and documentation, warnings are errors
 	cargo fmt --all --check

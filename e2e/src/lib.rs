@@ -17,6 +17,7 @@ pub mod channel;
 pub mod child;
 pub mod cli;
 pub mod control_plane;
+pub mod demo;
 pub mod fabric;
 pub mod fault;
 pub mod layout;
