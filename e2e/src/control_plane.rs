@@ -36,7 +36,7 @@ struct Ports {
     api: u16,
 }
 
-/// A running control plane. Dropping it ends a [`Lifetime::Tied`] one and removes its files.
+/// A running control plane. Dropping a [`Lifetime::Tied`] one ends it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ControlPlane {
@@ -46,6 +46,12 @@ pub struct ControlPlane {
     etcd: Child,
     api_server: Child,
     controller_manager: Child,
+    /// Whether this process started it; one that was read from a state file is another's to end.
+    #[serde(skip)]
+    owned: bool,
+    /// Whether it is no part of an environment, so that its files go with it.
+    #[serde(skip)]
+    alone: bool,
 }
 
 impl ControlPlane {
@@ -59,7 +65,8 @@ impl ControlPlane {
         tools::go::ensure(&layout, &Progress::new(), Tool::CONTROL_PLANE).await?;
         let port = free_port()?;
         let folder = layout.run(&format!("api-{}-{port}", std::process::id()));
-        let plane = Self::start_in(&layout, folder, Lifetime::Tied).await?;
+        let mut plane = Self::start_in(&layout, folder, Lifetime::Tied).await?;
+        plane.alone = true;
         plane.install_product(&layout).await?;
         Ok(plane)
     }
@@ -103,6 +110,8 @@ impl ControlPlane {
             folder: folder.clone(),
             lifetime,
             ports,
+            owned: true,
+            alone: false,
         };
         if let Err(error) = plane.wait_ready(READY_WITHIN).await {
             plane.stop().await?;
@@ -231,15 +240,16 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        if self.lifetime == Lifetime::Detached {
+        if self.lifetime == Lifetime::Detached || !self.owned {
             return;
         }
         for child in [&self.controller_manager, &self.api_server, &self.etcd] {
             // Failing here leaves the process to the pipe it is tied with.
             child.signal(nix::sys::signal::Signal::SIGTERM).ok();
         }
-        // A failed test's logs are worth more than a tidy folder; `rig clean` removes them.
-        if !std::thread::panicking() {
+        // A failed test's logs are worth more than a tidy folder, and an environment keeps its logs; `rig clean`
+        // removes both.
+        if self.alone && !std::thread::panicking() {
             std::fs::remove_dir_all(&self.folder).ok();
         }
     }

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Guest;
@@ -31,6 +33,8 @@ pub use up::Options;
 /// Name of an environment when none is given.
 pub const DEFAULT_NAME: &str = "default";
 
+const STATE_FILE: &str = "state.json";
+
 /// What a later `rig` call must know.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +53,8 @@ struct State {
 
 /// A running environment.
 pub struct Rig {
+    /// Whether it ends with this value when it is tied.
+    owned: bool,
     layout: Layout,
     progress: Progress,
     fabric: Fabric,
@@ -57,18 +63,15 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// The environment of this name that `rig up` left running.
+    /// The running environment of this name, whoever started it.
     ///
     /// # Errors
     /// When there is none, or its VM has ended.
     pub async fn attach(name: &str, progress: Progress) -> Result<Self> {
         let layout = Layout::of_workspace()?;
-        let path = layout.run(name).join("state.json");
-        let text = std::fs::read(&path).with_context(|| {
-            format!("no environment {name:?} is up: start one with `rig up FILE --name {name}`")
-        })?;
-        let state: State = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is of another rig: run `rig clean`", path.display()))?;
+        let Some(state) = State::read(&layout, name)? else {
+            bail!("no environment {name:?} is up: start one with `rig up FILE --name {name}`");
+        };
         if !state.vm.is_alive() {
             bail!(
                 "the VM of {name:?} has ended: run `rig down --name {name}`, then `rig up` again"
@@ -77,6 +80,7 @@ impl Rig {
         Ok(Self {
             fabric: Fabric::new(state.fabric).context("the fabric was valid when it was built")?,
             client: state.plane.client().await?,
+            owned: false,
             layout,
             progress,
             state,
@@ -95,7 +99,7 @@ impl Rig {
         let mut names: Vec<String> = std::fs::read_dir(&runs)
             .with_context(|| format!("list {}", runs.display()))?
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|folder| folder.join("state.json").is_file())
+            .filter(|folder| folder.join(STATE_FILE).is_file())
             .filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned()))
             .collect();
         names.sort();
@@ -107,23 +111,20 @@ impl Rig {
     /// # Errors
     /// When there is no such environment or something does not end.
     pub async fn down(name: &str) -> Result<()> {
-        let path = Layout::of_workspace()?.run(name).join("state.json");
-        let text =
-            std::fs::read(&path).with_context(|| format!("no environment {name:?} is up"))?;
-        let state: State =
-            serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
-        state.end().await?;
-        std::fs::remove_file(&path).context("remove the state file")
+        let layout = Layout::of_workspace()?;
+        let Some(state) = State::read(&layout, name)? else {
+            bail!("no environment {name:?} is up");
+        };
+        state.end().await
     }
 
     /// Ends this environment.
     ///
     /// # Errors
     /// When something does not end.
-    pub async fn stop(self) -> Result<()> {
-        self.state.end().await?;
-        let path = self.folder().join("state.json");
-        std::fs::remove_file(&path).context("remove the state file")
+    pub async fn stop(mut self) -> Result<()> {
+        self.owned = false;
+        self.state.end().await
     }
 
     /// The fabric.
@@ -208,7 +209,7 @@ impl Rig {
     }
 
     fn save(&self) -> Result<()> {
-        let path = self.folder().join("state.json");
+        let path = self.folder().join(STATE_FILE);
         let unfinished = self.folder().join(".state.json.unfinished");
         let text = serde_json::to_vec_pretty(&self.state).context("serialise the state")?;
         std::fs::write(&unfinished, text).context("write the state file")?;
@@ -217,15 +218,46 @@ impl Rig {
 }
 
 impl State {
+    fn read(layout: &Layout, name: &str) -> Result<Option<Self>> {
+        let path = layout.run(name).join(STATE_FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        let state = serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "{} is of another version of the rig: remove it",
+                path.display()
+            )
+        })?;
+        Ok(Some(state))
+    }
+
     async fn end(&self) -> Result<()> {
         if let Some(operator) = &self.operator {
-            operator
-                .process
-                .stop(std::time::Duration::from_secs(5))
-                .await?;
+            operator.process.stop(Duration::from_secs(5)).await?;
         }
         self.vm.stop().await?;
         self.telemetry.stop().await?;
-        self.plane.stop().await
+        self.plane.stop().await?;
+        let path = self.vm.folder.join(STATE_FILE);
+        std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
+    }
+}
+
+impl Drop for Rig {
+    /// A tied environment that nobody stopped (a failed test) ends here; the control plane ends by itself.
+    fn drop(&mut self) {
+        if !self.owned || self.state.lifetime == Lifetime::Detached {
+            return;
+        }
+        // What cannot be signalled ends with this process, through the pipe it is tied with.
+        if let Some(operator) = &self.state.operator {
+            operator.process.signal(Signal::SIGTERM).ok();
+        }
+        self.state.vm.request_end();
+        self.state.telemetry.request_end();
+        std::fs::remove_file(self.state.vm.folder.join(STATE_FILE)).ok();
     }
 }

@@ -116,6 +116,14 @@ impl Telemetry {
         wait_listening(&self.collector, self.collector_port).await
     }
 
+    /// Asks both to end and does not wait for them.
+    pub fn request_end(&self) {
+        for child in [&self.collector, &self.sink] {
+            // Failing here leaves it to whoever looks at the process next.
+            child.signal(nix::sys::signal::Signal::SIGTERM).ok();
+        }
+    }
+
     /// Ends both.
     ///
     /// # Errors

@@ -22,7 +22,6 @@ const BOOT_SCRIPT: &str = include_str!("../guest/boot.sh");
 const AGENT_PORT: u16 = 7000;
 /// Software emulation takes 5 s on an idle machine; a busy one much longer.
 const BOOT_WITHIN: Duration = Duration::from_secs(180);
-const MEMORY_MIB: u32 = 2048;
 const CPUS: u32 = 2;
 
 /// A running VM.
@@ -46,6 +45,7 @@ impl Vm {
         layout: &Layout,
         artefacts: &Artefacts,
         name: &str,
+        memory_mib: u32,
         lifetime: Lifetime,
         progress: &Progress,
     ) -> Result<Self> {
@@ -58,7 +58,7 @@ impl Vm {
             artefacts.kernel.release
         ));
         let spec = Spec {
-            argv: qemu(layout, artefacts, &folder, accelerator, port),
+            argv: qemu(layout, artefacts, &folder, memory_mib, accelerator, port),
             env: Vec::new(),
             log: folder.join("logs/console.log"),
             lifetime,
@@ -98,6 +98,12 @@ impl Vm {
     /// When QEMU does not end even when killed.
     pub async fn stop(&self) -> Result<()> {
         self.qemu.kill().await
+    }
+
+    /// Asks QEMU to end and does not wait for it.
+    pub fn request_end(&self) {
+        // Failing here leaves it to whoever looks at the process next.
+        self.qemu.signal(nix::sys::signal::Signal::SIGTERM).ok();
     }
 
     async fn wait_up(&self) -> Result<()> {
@@ -141,6 +147,7 @@ fn qemu(
     layout: &Layout,
     artefacts: &Artefacts,
     folder: &Path,
+    memory_mib: u32,
     accelerator: Accelerator,
     port: u16,
 ) -> Vec<String> {
@@ -158,7 +165,7 @@ fn qemu(
     argv.extend(accelerator.arguments());
     let rest = [
         ("-smp", CPUS.to_string()),
-        ("-m", MEMORY_MIB.to_string()),
+        ("-m", memory_mib.to_string()),
         ("-kernel", artefacts.kernel.image().display().to_string()),
         ("-initrd", artefacts.initramfs.display().to_string()),
         ("-append", kernel_command_line),

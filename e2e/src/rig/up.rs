@@ -42,11 +42,17 @@ impl Rig {
         let layout = Layout::of_workspace()?;
         let fabric = Fabric::new(options.fabric)?;
         let folder = layout.run(&options.name);
-        if folder.join("state.json").exists() {
+        if let Some(left) = State::read(&layout, &options.name)? {
             let name = &options.name;
-            bail!(
-                "an environment {name:?} is up: end it with `rig down --name {name}`, or choose another --name"
-            );
+            if left.vm.is_alive() {
+                bail!(
+                    "an environment {name:?} is up: end it with `rig down --name {name}`, or choose another --name"
+                );
+            }
+            // Whoever ran it was killed: nothing of it may disturb the new one.
+            left.end()
+                .await
+                .context("end what is left of an earlier environment")?;
         }
         if options.product {
             super::agents::check_built(&layout)?;
@@ -64,6 +70,7 @@ impl Rig {
                 &layout,
                 &artefacts,
                 &options.name,
+                options.fabric.guest_memory_mib(),
                 options.lifetime,
                 &progress,
             )
@@ -108,6 +115,7 @@ impl Rig {
             faults: BTreeMap::new(),
         };
         let mut rig = Self {
+            owned: true,
             layout,
             progress,
             fabric,
