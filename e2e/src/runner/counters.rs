@@ -26,8 +26,15 @@ impl CounterLog {
     /// Takes in a reading.
     pub fn record(&mut self, readings: Vec<AgentCounters>) {
         for reading in readings {
-            self.by_process
-                .insert((reading.host, reading.process), reading.outcomes);
+            let known = self
+                .by_process
+                .entry((reading.host, reading.process))
+                .or_default();
+            for (name, number) in reading.outcomes {
+                // A series that is planned no more is reported no more: what it had counted stays.
+                let highest = known.entry(name).or_default();
+                *highest = number.max(*highest);
+            }
         }
     }
 

@@ -2,23 +2,30 @@
 
 use super::counters::Outcomes;
 
-/// Counter of finished probes, one series per outcome and more attributes.
-const PROBES: &str = "rdmamesh_probes_total";
-/// Attribute that names the outcome.
-const OUTCOME: &str = "outcome";
+/// Probes whose second has settled, and the same by outcome.
+const SENT: &str = "rdmamesh_probe_sent_total";
+const BY_OUTCOME: &str = "rdmamesh_probe_outcome_total";
+const OUTCOME: &str = "rdmamesh_outcome";
+const CLASS: &str = "rdmamesh_class";
+/// Plain IP: says nothing about RDMA.
+const CONTROL: &str = "control";
 
-/// Probes by outcome, added up over all other attributes. `sent` is their sum, because every probe gets one outcome.
+/// Probes over RDMA by outcome, and how many were `sent`, added up over all other attributes.
 pub fn outcomes(exposition: &str) -> Outcomes {
     let mut outcomes = Outcomes::new();
-    for (labels, value) in series(exposition, PROBES) {
-        let Some(outcome) = label(labels, OUTCOME) else {
-            continue;
-        };
-        let count = whole(value);
-        *outcomes.entry(outcome.to_owned()).or_default() += count;
-        *outcomes.entry("sent".to_owned()).or_default() += count;
+    for (_, value) in series(exposition, SENT).filter(over_rdma) {
+        *outcomes.entry("sent".to_owned()).or_default() += whole(value);
+    }
+    for (labels, value) in series(exposition, BY_OUTCOME).filter(over_rdma) {
+        if let Some(outcome) = label(labels, OUTCOME) {
+            *outcomes.entry(outcome.to_owned()).or_default() += whole(value);
+        }
     }
     outcomes
+}
+
+fn over_rdma((labels, _): &(&str, f64)) -> bool {
+    label(labels, CLASS) != Some(CONTROL)
 }
 
 /// Every series of a metric: its labels, without braces, and its value.
@@ -58,16 +65,20 @@ fn whole(value: f64) -> u64 {
 mod tests {
     use super::*;
 
-    const TEXT: &str = r#"# TYPE rdmamesh_probes counter
-rdmamesh_probes_total{mesh="m",class="torMesh",outcome="ok"} 40
-rdmamesh_probes_total{mesh="m",class="interTor",outcome="ok"} 60 1700000000
-rdmamesh_probes_total{mesh="m",class="torMesh",outcome="lost"} 3
-rdmamesh_probes_total_other{outcome="lost"} 9
+    const TEXT: &str = r#"# TYPE rdmamesh_probe_sent counter
+rdmamesh_probe_sent_total{rdmamesh_mesh="m",rdmamesh_class="torMesh"} 43
+rdmamesh_probe_sent_total{rdmamesh_mesh="m",rdmamesh_class="interTor"} 60.0
+rdmamesh_probe_sent_total{rdmamesh_mesh="m",rdmamesh_class="control"} 7
+rdmamesh_probe_outcome_total{rdmamesh_mesh="m",rdmamesh_class="torMesh",rdmamesh_outcome="ok"} 40
+rdmamesh_probe_outcome_total{rdmamesh_mesh="m",rdmamesh_class="interTor",rdmamesh_outcome="ok"} 60 1700000000
+rdmamesh_probe_outcome_total{rdmamesh_mesh="m",rdmamesh_class="torMesh",rdmamesh_outcome="lost"} 3
+rdmamesh_probe_outcome_total{rdmamesh_mesh="m",rdmamesh_class="control",rdmamesh_outcome="lost"} 7
+rdmamesh_probe_outcome_total_other{rdmamesh_outcome="lost"} 9
 process_cpu_seconds_total 1.5
 "#;
 
     #[test]
-    fn probes_are_added_up_by_outcome() {
+    fn probes_over_rdma_are_added_up_by_outcome() {
         let found = outcomes(TEXT);
         assert_eq!(found["ok"], 100);
         assert_eq!(found["lost"], 3);
