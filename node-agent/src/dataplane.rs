@@ -13,7 +13,7 @@ use crate::model::{PortHealth, ProbePlan, SeriesTable, TickReport};
 pub use counters::{CountersSnapshot, DataplaneCounters};
 pub use mono::Mono;
 pub use threads::{DataplaneError, spawn};
-pub use throttle::Budget;
+pub use throttle::{Budget, Usage};
 
 mod control;
 mod counters;

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use rdmamesh_api::RdmaNodeStatus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,39 +20,13 @@ use crate::reporter::Tick;
 /// The data path reports once a second; this long without a report it is stuck.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What has to be there before the agent counts as ready.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// Probe keys are loaded.
-    pub keys: bool,
-    /// The control socket is bound.
-    pub control: bool,
-    /// The first inventory is made.
-    pub inventory: bool,
-}
-
-impl Readiness {
-    fn missing(self) -> Vec<&'static str> {
-        let parts = [
-            (self.keys, "probe keys are not loaded"),
-            (self.control, "the control socket is not bound"),
-            (self.inventory, "the first inventory is not made"),
-        ];
-        parts
-            .into_iter()
-            .filter(|(there, _)| !there)
-            .map(|(_, text)| text)
-            .collect()
-    }
-}
-
 /// What the pages are made of.
 #[derive(Debug, Clone)]
 pub struct Pages {
     /// Samples of all metrics.
     pub metrics: Arc<Source>,
-    /// How far the agent has come.
-    pub readiness: watch::Receiver<Readiness>,
+    /// The inventory; `None` until the first is made.
+    pub inventory: watch::Receiver<Option<Arc<RdmaNodeStatus>>>,
     /// The newest report of the data path: its heartbeat.
     pub tick: watch::Receiver<Option<Arc<Tick>>>,
     /// When the agent started.
@@ -127,12 +102,13 @@ async fn livez(State(pages): State<Arc<Pages>>) -> Response {
     }
 }
 
+/// Keys are loaded and the control socket is bound before this page is served at all: without them the
+/// agent does not start.
 async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
-    let missing = pages.readiness.borrow().missing();
-    if missing.is_empty() {
+    if pages.inventory.borrow().is_some() {
         "ok\n".into_response()
     } else {
-        let text = format!("{}\n", missing.join("\n"));
+        let text = "the first inventory is not made\n";
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     }
 }

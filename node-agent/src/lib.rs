@@ -3,6 +3,7 @@
 
 pub mod anomaly;
 pub mod cluster;
+pub mod config;
 pub mod dataplane;
 pub mod http;
 pub mod inventory;
@@ -13,3 +14,4 @@ pub mod model;
 pub mod plan;
 pub mod publish;
 pub mod reporter;
+pub mod run;

@@ -1,2 +1,54 @@
-//! Placeholder until the first module lands.
-fn main() {}
+//! Command line of the node agent; everything else is in the library.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use rdmamesh_agent::config::{Cli, Command, RunArgs};
+
+/// Threads for what blocks: reading the inventory, rendering `/metrics`, the last export.
+const BLOCKING_THREADS: usize = 4;
+
+fn main() -> ExitCode {
+    let Command::Run(args) = Cli::parse().command;
+    if let Err(error) = rdmamesh_agent::logging::init(args.log_format) {
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .init();
+        tracing::error!(%error, "RUST_LOG is not a valid filter: write for example info,kube=debug");
+        return ExitCode::from(2);
+    }
+    match run(*args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "agent failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: RunArgs) -> Result<()> {
+    end_on_panic();
+    // One thread is plenty: the data path has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(rdmamesh_agent::run::run(args));
+    // Whatever still blocks (a last export, say) must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A part that panicked is gone, and nobody else would notice on every thread: restarting is better than
+/// half an agent, and costs the peers nothing.
+fn end_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        tracing::error!(%panic, "agent panicked");
+        std::process::abort();
+    }));
+}

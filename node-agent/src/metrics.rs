@@ -11,7 +11,6 @@ pub use source::{Source, State};
 mod counters;
 mod feed;
 pub mod otlp;
-mod process;
 pub mod prometheus;
 pub mod sample;
 mod source;

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use opentelemetry::KeyValue;
 use rdmamesh_api::RdmaNodeStatus;
 
-use super::process::Usage;
 use super::table::{self, CARDINALITY_LIMIT, Instrument, Kind, Metric, TABLE};
 use crate::anomaly::Kind as AnomalyKind;
-use crate::dataplane::CountersSnapshot;
+use crate::dataplane::{CountersSnapshot, Usage};
 use crate::model::{
     PortActivity, PortHealth, ProbeClass, RttHistogram, Series, SeriesKey, SeriesTable,
     TargetWindow, TimestampMode,
@@ -317,8 +316,10 @@ fn add_counters(sheet: &mut Sheet<'_>, inputs: &Inputs<'_>) {
         sheet.count(Metric::Exports, &[&outcome], count);
     }
     if let Some(usage) = inputs.usage {
-        sheet.number(Metric::CpuTime, &[], usage.cpu_seconds);
-        sheet.number(Metric::Memory, &[], usage.resident_bytes as f64);
+        sheet.number(Metric::CpuTime, &[], usage.cpu.as_secs_f64());
+        if let Some(bytes) = usage.memory_bytes {
+            sheet.count(Metric::Memory, &[], bytes);
+        }
     }
 }
 

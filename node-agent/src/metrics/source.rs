@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::AgentCounters;
 use super::sample::{Inputs, Sample, sample};
-use crate::dataplane::CountersSnapshot;
+use crate::dataplane::{CountersSnapshot, Usage};
 use crate::model::{PortHealth, SeriesTable};
 use crate::plan::AgentPlan;
 use crate::reporter::Tick;
@@ -94,7 +94,7 @@ impl Source {
             inventory: inventory.as_deref(),
             plan: &plan,
             tick: tick.as_deref(),
-            usage: super::process::usage(),
+            usage: Usage::now(),
         })
     }
 }
