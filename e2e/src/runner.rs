@@ -160,6 +160,8 @@ struct Play<'a, W> {
     /// Totals at the start: an environment may have been up before.
     counted_before: Outcomes,
     counters_read: Instant,
+    /// What goals without `since` count from: the start, or the begin of a hold.
+    begin: Mark,
     faults: BTreeMap<String, Mark>,
     in_force: Vec<String>,
     mending: BTreeMap<String, Instant>,
@@ -184,6 +186,10 @@ impl<'a, W: World> Play<'a, W> {
             counted_before: log.totals(),
             log,
             counters_read: start,
+            begin: Mark {
+                at: start,
+                counted: Outcomes::new(),
+            },
             faults: BTreeMap::new(),
             in_force: Vec::new(),
             mending: BTreeMap::new(),
@@ -245,6 +251,15 @@ impl<'a, W: World> Play<'a, W> {
     }
 
     async fn hold(&mut self, hold: &Hold) -> Outcome {
+        self.read_counters().await;
+        let here = self.mark();
+        let start = std::mem::replace(&mut self.begin, here);
+        let outcome = self.hold_from_here(hold).await;
+        self.begin = start;
+        outcome
+    }
+
+    async fn hold_from_here(&mut self, hold: &Hold) -> Outcome {
         self.reach(&hold.goal, Instant::now() + hold.within).await?;
         self.note_verdict(&hold.goal);
         let known = self.suspects();
@@ -366,6 +381,13 @@ impl<'a, W: World> Play<'a, W> {
         self.counters_read = Instant::now();
     }
 
+    fn mark(&self) -> Mark {
+        Mark {
+            at: Instant::now(),
+            counted: self.counted(),
+        }
+    }
+
     fn counted(&self) -> Outcomes {
         counters::since(&self.log.totals(), &self.counted_before)
     }
@@ -377,7 +399,7 @@ impl<'a, W: World> Play<'a, W> {
             view: &view,
             counted: &counted,
             faults: &self.faults,
-            start: self.start,
+            begin: &self.begin,
         };
         judge(goal, &evidence)
     }

@@ -16,8 +16,8 @@ pub struct Evidence<'a> {
     pub counted: &'a Outcomes,
     /// Outcomes counted and moment when each fault was put in force.
     pub faults: &'a BTreeMap<String, Mark>,
-    /// Start of the scenario.
-    pub start: Instant,
+    /// What is counted from where a goal names no fault.
+    pub begin: &'a Mark,
 }
 
 /// State of the counters at a moment.
@@ -47,18 +47,23 @@ pub fn judge(goal: &Goal, evidence: &Evidence<'_>) -> Judgement {
             suspects,
         } => judge_condition(evidence.view, condition, *status, suspects.as_deref()),
         Goal::Counters { bounds, since } => {
-            let mark = since.as_ref().and_then(|id| evidence.faults.get(id));
-            let counted = match mark {
-                Some(mark) => super::counters::since(evidence.counted, &mark.counted),
-                None => evidence.counted.clone(),
-            };
-            judge_counters(bounds, &counted)
+            let mark = evidence.mark(since.as_ref());
+            judge_counters(
+                bounds,
+                &super::counters::since(evidence.counted, &mark.counted),
+            )
         }
         Goal::ApiWrites { bound, since } => {
-            let mark = since.as_ref().and_then(|id| evidence.faults.get(id));
-            let from = mark.map_or(evidence.start, |mark| mark.at);
-            judge_writes(bound, evidence.view, from)
+            judge_writes(bound, evidence.view, evidence.mark(since.as_ref()).at)
         }
+    }
+}
+
+impl Evidence<'_> {
+    fn mark(&self, since: Option<&String>) -> &Mark {
+        since
+            .and_then(|id| self.faults.get(id))
+            .unwrap_or(self.begin)
     }
 }
 
