@@ -22,6 +22,14 @@ pub enum TimestampMode {
     Software,
 }
 
+impl TimestampMode {
+    /// Whether a driver's completion stamps are times of the packets. Not every driver that offers stamps keeps that promise:
+    /// irdma and its relatives report TCP round trips in their place, which would be nonsense for a datagram.
+    pub(crate) fn driver_has_clock(driver: Option<&str>) -> bool {
+        driver.is_some_and(|driver| driver.starts_with("mlx5") || driver.starts_with("mlx4"))
+    }
+}
+
 /// A moment on the clock that [`TimestampMode`] names, since that clock's own origin. Only differences between stamps of the
 /// same endpoint mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,4 +121,53 @@ pub enum Completion {
         /// When.
         stamp: Stamp,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_between_stamps_have_a_sign() {
+        let (early, late) = (
+            Stamp(Duration::from_nanos(5)),
+            Stamp(Duration::from_nanos(9)),
+        );
+        assert_eq!((late.nanos_since(early), early.nanos_since(late)), (4, -4));
+        let end = Stamp(Duration::from_nanos(u64::MAX));
+        assert_eq!(
+            end.nanos_since(Stamp(Duration::ZERO)),
+            i64::MAX,
+            "and never overflow"
+        );
+    }
+
+    #[test]
+    fn the_monotonic_clock_does_not_run_backwards() {
+        let (a, b) = (Stamp::monotonic(), Stamp::monotonic());
+        assert!(a.as_nanos() > 0 && b >= a);
+    }
+
+    #[test]
+    fn only_drivers_with_a_real_clock_stamp_in_hardware() {
+        assert!(TimestampMode::driver_has_clock(Some("mlx5_core")));
+        for driver in [Some("irdma"), Some("rxe"), None] {
+            assert!(!TimestampMode::driver_has_clock(driver));
+        }
+    }
+
+    #[test]
+    fn provider_statuses_become_typed_ones() {
+        assert_eq!(CompletionStatus::from_raw(0), CompletionStatus::Success);
+        assert_eq!(CompletionStatus::from_raw(5), CompletionStatus::Flushed);
+        assert_eq!(
+            CompletionStatus::from_raw(4),
+            CompletionStatus::LocalError(4)
+        );
+        assert_eq!(CompletionStatus::from_raw(19), CompletionStatus::Fatal);
+        assert_eq!(
+            CompletionStatus::from_raw(999),
+            CompletionStatus::Other(999)
+        );
+    }
 }

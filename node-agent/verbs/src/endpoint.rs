@@ -7,6 +7,7 @@ mod clock;
 mod grh;
 mod open;
 mod slots;
+mod wake;
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,10 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ibverbs_sys::{ibv_wc_flags, ibv_wc_status};
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use self::clock::StampClock;
 use self::slots::{InFlight, RequestId, SendSlots};
+use self::wake::{WakeCell, WakeState};
 use crate::address::{AddressHandle, AddressMaker, PeerAddress};
 use crate::completion::{Completion, CompletionStatus, Payload, TimestampMode};
 use crate::error::{PostError, Result, VerbsError};
@@ -91,8 +93,7 @@ pub struct UdEndpoint {
     clock: StampClock,
     addresses: Arc<AddressTable>,
     events: EventSource,
-    /// The queue will notify at the next completion.
-    armed: AtomicBool,
+    wake: WakeCell,
     /// The last poll stopped at its limit.
     more: AtomicBool,
     device: String,
@@ -256,8 +257,9 @@ impl UdEndpoint {
     /// With software stamps only received datagrams wake the caller: a finished send has nothing to tell then, and is handed out
     /// with the next poll. With hardware stamps finished sends wake it too.
     ///
-    /// The first call after a wake-up asks for the next notification and returns at once: completions that came in between the
-    /// last poll and the asking would not be notified, so the caller polls once more before it sleeps.
+    /// The call after a wake-up asks for the next notification and returns at once: completions that came in between the last
+    /// poll and the asking would not be notified, so the caller polls once more before it sleeps. The notification itself is
+    /// taken off the channel only then: the caller's first poll, which stamps what it finds, comes before any system call.
     ///
     /// # Errors
     /// [`VerbsError::DeviceGone`] or [`VerbsError::Verb`]: drop the endpoint.
@@ -265,26 +267,43 @@ impl UdEndpoint {
         if self.more.load(Ordering::Acquire) {
             return Ok(());
         }
-        if !self.armed.load(Ordering::Acquire) {
-            self.cq
-                .arm(self.clock.mode())
-                .map_err(|error| self.failed("ibv_req_notify_cq", error))?;
-            self.armed.store(true, Ordering::Release);
-            return Ok(());
-        }
         loop {
-            let waited = self.notifications.readable().await;
-            let mut readable = waited.map_err(|error| self.failed("epoll", error))?;
-            let taken = self
-                .cq
-                .take_notifications()
-                .map_err(|error| self.failed("ibv_get_cq_event", error))?;
-            readable.clear_ready();
-            if taken > 0 {
-                self.armed.store(false, Ordering::Release);
-                return Ok(());
+            match self.wake.get() {
+                WakeState::Unarmed => return self.arm(),
+                WakeState::Armed => {
+                    self.readable().await?.retain_ready();
+                    self.wake.set(WakeState::Notified);
+                    return Ok(());
+                }
+                WakeState::Notified => {
+                    let mut readable = self.readable().await?;
+                    let taken = self.cq.take_notification();
+                    // An armed queue notifies once, so nothing more can have come before it is armed again.
+                    readable.clear_ready();
+                    if taken.map_err(|error| self.failed("ibv_get_cq_event", error))? {
+                        return self.arm();
+                    }
+                    self.wake.set(WakeState::Armed);
+                }
             }
         }
+    }
+
+    async fn readable(&self) -> Result<AsyncFdReadyGuard<'_, NotificationFd>> {
+        self.notifications
+            .readable()
+            .await
+            .map_err(|error| self.failed("epoll_wait", error))
+    }
+
+    fn arm(&self) -> Result<()> {
+        let armed = self.cq.arm(self.clock.mode());
+        self.wake.set(if armed.is_ok() {
+            WakeState::Armed
+        } else {
+            WakeState::Unarmed
+        });
+        armed.map_err(|error| self.failed("ibv_req_notify_cq", error))
     }
 
     /// The stream of the device's asynchronous events. There is one: with several, each event goes to one of them. Must be

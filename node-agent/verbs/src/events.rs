@@ -167,7 +167,7 @@ impl AsyncEvents {
             let present = state
                 .fd
                 .as_ref()
-                .is_some_and(|fd| fd.get_ref().0.uverbs_path().exists());
+                .is_some_and(|fd| fd.get_ref().0.is_present());
             if !present {
                 state.gone = true;
                 return Poll::Ready(Some(DeviceEvent::DeviceFatal));

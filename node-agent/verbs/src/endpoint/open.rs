@@ -9,7 +9,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::clock::StampClock;
 use super::slots::SendSlots;
+use super::wake::WakeCell;
 use super::{EndpointConfig, Flows, NotificationFd, UdEndpoint};
+use crate::completion::TimestampMode;
 use crate::error::{Result, VerbsError};
 use crate::events::EventSource;
 use crate::flow::{FlowSource, folds_flow_label, rxe_source_port};
@@ -29,7 +31,9 @@ pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
     let gid_index = checked(config)?;
     let context = Arc::new(open_context(config)?);
     let gid = gid(&context, config)?;
-    let flows = flows(&context, config)?;
+    let driver = driver_of(&SysfsRoot::system(), &config.device);
+    let flows = flows(&context, config, driver.as_deref())?;
+    let has_clock = TimestampMode::driver_has_clock(driver.as_deref());
     let sizes = Sizes::of(&context, config)?;
 
     let verb = |verb| {
@@ -40,7 +44,9 @@ pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
         }
     };
     let pd = Arc::new(ProtectionDomain::new(Arc::clone(&context)).map_err(verb("ibv_alloc_pd"))?);
-    let cq = Arc::new(CompletionQueue::new(&context, sizes.cq).map_err(verb("ibv_create_cq"))?);
+    let cq = Arc::new(
+        CompletionQueue::new(&context, sizes.cq, has_clock).map_err(verb("ibv_create_cq"))?,
+    );
     let qps = queue_pairs(&pd, &cq, config, &sizes, flows).map_err(verb("ibv_create_qp"))?;
     let region = register(&pd, config, &sizes, qps.len())?;
 
@@ -62,7 +68,7 @@ pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
         cq,
         addresses: Arc::new(AddressTable::new(pd, config.port, gid_index)),
         events,
-        armed: AtomicBool::new(false),
+        wake: WakeCell::default(),
         more: AtomicBool::new(false),
         device: config.device.clone(),
         gid,
@@ -149,7 +155,7 @@ fn gid(context: &Context, config: &EndpointConfig) -> Result<Gid> {
     Ok(gid)
 }
 
-fn flows(context: &Context, config: &EndpointConfig) -> Result<Flows> {
+fn flows(context: &Context, config: &EndpointConfig, driver: Option<&str>) -> Result<Flows> {
     let verb = "ibv_query_port";
     let port = context
         .query_port(config.port)
@@ -172,11 +178,10 @@ fn flows(context: &Context, config: &EndpointConfig) -> Result<Flows> {
     } else {
         LinkLayer::InfiniBand
     };
-    let driver = driver_of(&SysfsRoot::system(), &config.device);
-    let source = FlowSource::of(&link_layer, driver.as_deref());
+    let source = FlowSource::of(&link_layer, driver);
     Ok(Flows {
         source,
-        folds_label: folds_flow_label(driver.as_deref()),
+        folds_label: folds_flow_label(driver),
     })
 }
 

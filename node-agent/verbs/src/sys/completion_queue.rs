@@ -99,14 +99,13 @@ unsafe impl Send for CompletionQueue {}
 unsafe impl Sync for CompletionQueue {}
 
 impl CompletionQueue {
-    /// With the best time stamps that the device offers.
-    pub(crate) fn new(context: &Arc<Context>, entries: u32) -> io::Result<Self> {
+    /// With the best time stamps that the device offers, if its driver is known to stamp with its own clock.
+    pub(crate) fn new(context: &Arc<Context>, entries: u32, has_clock: bool) -> io::Result<Self> {
         let channel = Channel::new(Arc::clone(context))?;
-        let (mask, khz) = context.clock();
-        let offered = if mask == 0 {
-            &[][..]
-        } else {
-            &[StampSource::WallClock, StampSource::Ticks { mask, khz }][..]
+        let (mask, khz) = if has_clock { context.clock() } else { (0, 0) };
+        let offered = match mask {
+            0 => &[][..],
+            mask => &[StampSource::WallClock, StampSource::Ticks { mask, khz }][..],
         };
         for &stamps in offered {
             if let Some(queue) = extended(&channel, entries, stamps) {
@@ -114,9 +113,10 @@ impl CompletionQueue {
                 // SAFETY: the extended queue was just made; its plain view is the same object.
                 let raw = NonNull::new(unsafe { shim::rdmamesh_cq_of(queue.as_ptr()) })
                     .ok_or(io::ErrorKind::Other)?;
+                let reader = Reader::Extended(queue);
                 return Ok(Self {
                     raw,
-                    reader: Reader::Extended(queue),
+                    reader,
                     stamps,
                     unacknowledged,
                     channel,
@@ -167,25 +167,29 @@ impl CompletionQueue {
         check(unsafe { arm(self.raw.as_ptr(), solicited_only) })
     }
 
-    /// Takes all pending notifications off the channel; returns how many there were.
-    pub(crate) fn take_notifications(&self) -> io::Result<u32> {
-        let mut taken = 0;
-        loop {
-            let (mut queue, mut cookie) = (std::ptr::null_mut(), std::ptr::null_mut());
-            // SAFETY: the channel is live and both out-pointers are valid to write to.
-            match check(unsafe {
-                ffi::ibv_get_cq_event(self.channel.raw.as_ptr(), &raw mut queue, &raw mut cookie)
-            }) {
-                Ok(()) => taken += 1,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+    /// Takes the pending notification off the channel; false when there is none.
+    pub(crate) fn take_notification(&self) -> io::Result<bool> {
+        let (mut queue, mut cookie) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: the channel is live and both out-pointers are valid to write to.
+        let got = check(unsafe {
+            ffi::ibv_get_cq_event(self.channel.raw.as_ptr(), &raw mut queue, &raw mut cookie)
+        });
+        match got {
+            Ok(()) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                return Ok(false);
             }
+            Err(error) => return Err(error),
         }
-        if self.unacknowledged.fetch_add(taken, Ordering::AcqRel) + taken >= ACK_BATCH {
+        if self.unacknowledged.fetch_add(1, Ordering::AcqRel) + 1 >= ACK_BATCH {
             self.acknowledge();
         }
-        Ok(taken)
+        Ok(true)
     }
 
     fn acknowledge(&self) {

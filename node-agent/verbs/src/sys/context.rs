@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -70,8 +70,8 @@ pub(crate) enum OpenError {
 #[derive(Debug)]
 pub(crate) struct Context {
     raw: NonNull<ffi::ibv_context>,
-    /// Where sysfs shows the character device; gone as soon as the device is being removed.
-    uverbs_path: PathBuf,
+    /// Where sysfs shows the character device; gone as soon as the device is being removed. `None` where sysfs does not show it.
+    uverbs_path: Option<PathBuf>,
 }
 
 // SAFETY: verbs are thread safe for all operations on a context (ibverbs(7): "the library is thread safe").
@@ -92,7 +92,10 @@ impl Context {
         // SAFETY: dev_path is a NUL-terminated array inside the device.
         let uverbs = unsafe { CStr::from_ptr((&raw const (*device.as_ptr()).dev_path).cast()) };
         let uverbs_path = PathBuf::from(uverbs.to_string_lossy().into_owned());
-        Ok(Self { raw, uverbs_path })
+        Ok(Self {
+            raw,
+            uverbs_path: uverbs_path.exists().then_some(uverbs_path),
+        })
     }
 
     pub(super) fn as_ptr(&self) -> *mut ffi::ibv_context {
@@ -110,8 +113,9 @@ impl Context {
         unsafe { (*self.raw.as_ptr()).async_fd }
     }
 
-    pub(crate) fn uverbs_path(&self) -> &Path {
-        &self.uverbs_path
+    /// Whether the device still has its character device. True where that cannot be told.
+    pub(crate) fn is_present(&self) -> bool {
+        self.uverbs_path.as_ref().is_none_or(|path| path.exists())
     }
 
     pub(crate) fn query_port(&self, port: PortNum) -> io::Result<PortAttributes> {

@@ -433,22 +433,24 @@ pub(crate) fn waiting_costs_no_cpu() -> Result<(), Failed> {
     let used = pair.a.block_on(move || async move {
         let endpoint = UdEndpoint::open(&config).expect("the device opens");
         let mut events = endpoint.events();
-        let before = cpu_time();
-        let idle = async {
-            loop {
-                endpoint.ready().await.expect("the device is well");
-            }
+        let mut wait = async |time| {
+            let idle = async {
+                loop {
+                    endpoint.ready().await.expect("the device is well");
+                }
+            };
+            let quiet = timeout(time, async { tokio::join!(idle, events.next()) }).await;
+            assert!(quiet.is_err(), "nothing happens");
         };
-        let quiet = timeout(Duration::from_secs(3), async {
-            tokio::join!(idle, events.next())
-        })
-        .await;
-        assert!(quiet.is_err(), "nothing happens");
+        // The first round loads code and asks for the notification.
+        wait(Duration::from_millis(600)).await;
+        let before = cpu_time();
+        wait(Duration::from_secs(4)).await;
         cpu_time() - before
     });
-    println!("3 s of waiting used {used:?} of CPU");
+    println!("4 s of waiting used {used:?} of CPU");
     assert!(
-        used < Duration::from_millis(30),
+        used < Duration::from_millis(40),
         "1 % of a core, under emulation"
     );
     Ok(())
