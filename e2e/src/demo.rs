@@ -105,7 +105,7 @@ impl Stage {
         self.kubectl(
             &[
                 "wait",
-                "--for=condition=Probing",
+                "--for=jsonpath={.status.ports[0].usable}=true",
                 "rdmanode",
                 "--all",
                 "--timeout=60s",

@@ -45,7 +45,27 @@ pub async fn apply(client: &kube::Client, facts: &NodeFacts) -> Result<()> {
     api.patch(&facts.name, &params, &Patch::Apply(&node))
         .await
         .with_context(|| format!("create node {}", facts.name))?;
-    set_status(&api, facts, &params).await
+    set_status(&api, facts, &params).await?;
+    if facts.ready {
+        lift_not_ready_taint(&api, &facts.name).await?;
+    }
+    Ok(())
+}
+
+/// Admission taints every new Node, and a node lifecycle controller takes the taint off once it is Ready; the rig has
+/// no such controller because it has no kubelets that would renew their leases.
+async fn lift_not_ready_taint(api: &Api<Node>, name: &str) -> Result<()> {
+    let node = api
+        .get(name)
+        .await
+        .with_context(|| format!("read node {name}"))?;
+    let mut taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+    taints.retain(|taint| taint.key != "node.kubernetes.io/not-ready");
+    let patch = json!({"spec": {"taints": taints}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .with_context(|| format!("lift the taint of node {name}"))?;
+    Ok(())
 }
 
 async fn set_status(api: &Api<Node>, facts: &NodeFacts, params: &PatchParams) -> Result<()> {
