@@ -55,16 +55,19 @@ const NAT: &str = "table ip rig {
 }";
 
 // Routers hash the five-tuple, so that flows spread over the spines; ICMP errors are not rationed, since path
-// tracing lives on them. The last loop waits until every RNIC is active and has its IPv4 GID.
+// tracing lives on them. Nobody here doubles a link-local address: looking for doubles would only delay the GIDs.
+// The last loop waits until every RNIC is active and has its IPv4 GID.
 const ASSEMBLE: &str = r#"
 ip -batch cables
 sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 nft -f nat
 xargs -a routers -P 2 -I @ ip netns exec @ sh -ec '
+  for dad in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $dad; done
   sysctl -qw net.ipv4.ip_forward=1 net.ipv4.fib_multipath_hash_policy=1 net.ipv4.icmp_ratelimit=0 \
     net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
   ip -batch @'
 xargs -a hosts -P 2 -I @ ip netns exec @ sh -ec '
+  for dad in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 0 > $dad; done
   sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
   ip -batch @
   rdma -b @.rnics'

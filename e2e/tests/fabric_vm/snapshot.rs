@@ -5,18 +5,14 @@ use std::time::Duration;
 use anyhow::Result;
 use rdmamesh_e2e::rig::Rig;
 
-/// Interfaces, addresses, routes, rules, queueing disciplines, RDMA devices with their GIDs, control groups and
+/// Interfaces, addresses, routes, rules, queueing disciplines, RDMA devices with state and GIDs, control groups and
 /// processes. Order is of no meaning in any of it, so lines are sorted.
 const LOOK: &str = r#"
+printf '%s\n' 'link show' 'addr show' 'route show table all' 'rule show' > /tmp/look
 for netns in $(ls /run/netns); do
-  ip -n $netns -o link | sed "s/ qlen [0-9]*//; s/^/$netns link /"
-  ip -n $netns -o addr | sed "s/^/$netns addr /"
-  ip -n $netns route show table all | sed "s/^/$netns route /"
-  ip -n $netns rule | sed "s/^/$netns rule /"
-  tc -n $netns qdisc | sed "s/^/$netns qdisc /"
-  ip netns exec $netns rdma link | sed "s/^/$netns rdma /"
+  { ip -n $netns -o -batch /tmp/look; tc -n $netns qdisc; } | sed "s/ qlen [0-9]*//; s/^/$netns /"
 done
-grep -H . /sys/class/infiniband/rxe*/ports/1/gids/[01] /sys/fs/cgroup/rig-*/cpu.max 2>/dev/null || true
+grep -H . /sys/class/infiniband/rxe*/ports/1/{state,gids/0,gids/1} /sys/fs/cgroup/rig-*/cpu.max 2>/dev/null || true
 ps -eo stat,args | grep -c 'while :; do' || true
 "#;
 
