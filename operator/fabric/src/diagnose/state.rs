@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::verdict::Suspect;
+use super::verdict::{Suspect, SuspectKind};
 use crate::names::RnicName;
 use crate::time::Timestamp;
 
@@ -55,6 +55,25 @@ pub struct Case {
     pub evidence: String,
 }
 
+impl Case {
+    /// The case as a verdict names it.
+    pub(super) fn suspect(&self, key: &CaseKey) -> Suspect {
+        let (name, peer) = match key {
+            CaseKey::Rnic(rnic) => (rnic.clone(), None),
+            CaseKey::Pair(a, b) => (a.clone(), Some(b.clone())),
+        };
+        Suspect {
+            kind: SuspectKind::Rnic,
+            name,
+            peer,
+            confidence: self.confidence,
+            since: self.since,
+            last_seen: self.last_seen,
+            evidence: self.evidence.clone(),
+        }
+    }
+}
+
 impl State {
     /// Rebuilds the open cases from the suspects of a mesh's status, and what takes part from the
     /// assignments that exist, after the operator restarted.
@@ -63,10 +82,7 @@ impl State {
         assigned: impl IntoIterator<Item = RnicName>,
     ) -> Self {
         let cases = suspects.into_iter().map(|suspect| {
-            let key = match suspect.peer {
-                Some(peer) => CaseKey::pair(suspect.name, peer),
-                None => CaseKey::Rnic(suspect.name),
-            };
+            let key = suspect.key();
             let case = Case {
                 open: true,
                 since: suspect.since,

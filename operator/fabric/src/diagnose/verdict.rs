@@ -93,6 +93,17 @@ pub struct Suspect {
     pub evidence: String,
 }
 
+impl Suspect {
+    /// The case that this suspect is of.
+    #[must_use]
+    pub fn key(&self) -> CaseKey {
+        match &self.peer {
+            Some(peer) => CaseKey::pair(self.name.clone(), peer.clone()),
+            None => CaseKey::Rnic(self.name.clone()),
+        }
+    }
+}
+
 /// What was measured between two RNICs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairFigures {

@@ -83,9 +83,8 @@ fn ratio(policy: &MeshPolicy, members: &[Member], rack: &str, rnics: u32) -> f64
         others += churn.targets;
         own += churn.own;
     }
-    let ratio = f64::from(u32::try_from(others).expect("small"))
-        / f64::from(u32::try_from(own).expect("small"));
-    ratio
+    let as_f64 = |count: usize| f64::from(u32::try_from(count).expect("a few thousand"));
+    as_f64(others) / as_f64(own)
 }
 
 #[test]

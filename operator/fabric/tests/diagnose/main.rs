@@ -1,0 +1,10 @@
+//! The judge's rules, one test each, and the laws that hold whatever is reported.
+
+mod health;
+mod hysteresis;
+mod laws;
+mod paths;
+mod ports;
+mod restart;
+mod summary;
+mod world;
