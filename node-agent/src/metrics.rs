@@ -17,4 +17,4 @@ mod source;
 pub mod table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

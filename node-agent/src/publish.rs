@@ -7,7 +7,7 @@
 
 pub use essence::Essence;
 pub use pacer::{Change, Pacer, Pacing};
-pub use settled::Settled;
+pub use settled::{Idle, Settled};
 pub use status::{View, assignment_status};
 
 mod condition;

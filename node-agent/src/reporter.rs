@@ -15,7 +15,9 @@ use crate::logging::Repeats;
 use crate::metrics::AgentCounters;
 use crate::model::{PortHealth, TickReport};
 use crate::plan::AgentPlan;
-use crate::publish::{Change, Essence, Pacer, Pacing, Settled, View, assignment_status, jitter};
+use crate::publish::{
+    Change, Essence, Idle, Pacer, Pacing, Settled, View, assignment_status, jitter,
+};
 
 /// How long the last status may take when the agent stops.
 const LAST_WRITE: Duration = Duration::from_secs(1);
@@ -68,6 +70,7 @@ pub async fn run<S: AssignmentSink>(sink: Arc<S>, inputs: Inputs, stop: Cancella
         inputs,
         tick: None,
         settled: Settled::default(),
+        idle: Idle::default(),
         pacer: Pacer::new(Pacing::default()),
         before: None,
         latest: None,
@@ -95,6 +98,7 @@ struct Reporter<S> {
     ports: Vec<PortHealth>,
     tick: Option<Arc<Tick>>,
     settled: Settled,
+    idle: Idle,
     pacer: Pacer<Essence>,
     /// The status of the last write, for transition times.
     before: Option<RdmaProbeAssignmentStatus>,
@@ -124,11 +128,12 @@ impl<S: AssignmentSink> Reporter<S> {
             .map(|mesh| (Arc::clone(&mesh.name), mesh.thresholds))
             .collect();
         let findings = anomaly::find(&report, &limits, self.findings());
-        self.settled.update(&plan, &report, &self.ports);
+        self.idle.update(&plan, &self.ports, now());
+        self.settled.update(&plan, &report, &self.idle);
         let tick = Arc::new(Tick {
             report,
             findings,
-            taken: Instant::now(),
+            taken: now(),
         });
         self.inputs.tick.send_replace(Some(Arc::clone(&tick)));
         self.tick = Some(Arc::clone(&tick));
@@ -155,7 +160,7 @@ impl<S: AssignmentSink> Reporter<S> {
             settled: &self.settled,
             report: &tick.report,
             findings: &tick.findings,
-            ports: &self.ports,
+            idle: &self.idle,
             before: self.before.as_ref(),
             now: SystemTime::now(),
         }
@@ -163,7 +168,7 @@ impl<S: AssignmentSink> Reporter<S> {
 
     fn due(&self) -> Option<Instant> {
         let latest = self.latest.as_ref().filter(|_| self.in_flight.is_none())?;
-        self.pacer.due(Instant::now(), latest.change)
+        self.pacer.due(now(), latest.change)
     }
 
     fn write(&mut self) {
@@ -173,7 +178,7 @@ impl<S: AssignmentSink> Reporter<S> {
         let status = assignment_status(&self.view(&latest.plan, &latest.tick));
         let (sink, copy) = (Arc::clone(&self.sink), status.clone());
         self.in_flight = Some(InFlight {
-            started: Instant::now(),
+            started: now(),
             essence: latest.essence,
             status,
             done: Box::pin(async move { sink.write(copy).await }),
@@ -249,6 +254,11 @@ async fn finished(slot: &mut Option<InFlight>) -> (InFlight, Result<(), WriteErr
         Some(write) => (write, outcome),
         None => std::future::pending().await,
     }
+}
+
+/// Now, on the clock that tokio's timers run by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 async fn until(due: Option<Instant>) {

@@ -53,7 +53,7 @@ pub async fn publish_node(api: StatusApi, mut inputs: Inputs, stop: Cancellation
             }
             () = wait => {}
         }
-        let now = Instant::now();
+        let started = now();
         let (host, inventory) = (
             inputs.host.borrow().clone(),
             inputs.inventory.borrow().clone(),
@@ -71,7 +71,7 @@ pub async fn publish_node(api: StatusApi, mut inputs: Inputs, stop: Cancellation
             Ok(()) => {
                 repeats.recovered(|failures| tracing::info!(failures, "node status written again"));
                 backoff = delays();
-                pacer.succeeded(now, inventory, jitter());
+                pacer.succeeded(started, inventory, jitter());
             }
             Err(error) => {
                 ensured = None;
@@ -82,7 +82,7 @@ pub async fn publish_node(api: StatusApi, mut inputs: Inputs, stop: Cancellation
                 repeats.failed(|failures| {
                     tracing::warn!(failures, error = %error_chain(&error), "node status not written");
                 });
-                pacer.failed(now, backoff.next().unwrap_or_default());
+                pacer.failed(started, backoff.next().unwrap_or_default());
             }
         }
     }
@@ -106,6 +106,11 @@ async fn write(
     api.write_node(&status).await
 }
 
+/// Now, on the clock that tokio's timers run by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 fn due(pacer: &Pacer<Arc<RdmaNodeStatus>>, inputs: &Inputs) -> Option<Instant> {
     let inventory = inputs.inventory.borrow();
     let change = match (inventory.as_ref(), inputs.host.borrow().is_some()) {
@@ -115,5 +120,5 @@ fn due(pacer: &Pacer<Arc<RdmaNodeStatus>>, inputs: &Inputs) -> Option<Instant> {
         },
         _ => Change::Silent,
     };
-    pacer.due(Instant::now(), change)
+    pacer.due(now(), change)
 }

@@ -26,16 +26,26 @@ pub enum MemLock {
     Bytes(u64),
 }
 
-/// Reads everything; what cannot be read is said in the result. `limits` is `/proc/self/limits`.
-pub fn survey(root: &SysfsRoot, limits: &Path) -> Survey {
+/// Reads everything; what cannot be read is said in the result. `limits` is `/proc/self/limits`, `before`
+/// the survey before: loading all providers again is worth it only where something may have changed.
+pub fn survey(root: &SysfsRoot, limits: &Path, before: Option<&Survey>) -> Survey {
     let (devices, error) = match devices(root) {
         Ok(devices) => (devices, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
+    let names = |devices: &[DeviceInfo]| devices.iter().map(|d| d.name.clone()).collect::<Vec<_>>();
+    let known_good = before.is_some_and(|before| {
+        before.provider_gap.is_none() && names(&before.devices) == names(&devices)
+    });
+    let provider_gap = if known_good {
+        None
+    } else {
+        provider_gap(root).err()
+    };
     Survey {
         devices,
         error,
-        provider_gap: provider_gap(root).err().map(|gap| gap.to_string()),
+        provider_gap: provider_gap.map(|gap| gap.to_string()),
         memlock: std::fs::read_to_string(limits)
             .ok()
             .and_then(|text| parse_memlock(&text)),
@@ -73,7 +83,11 @@ mod tests {
     #[test]
     fn a_machine_without_rdma_has_an_empty_inventory_and_no_error() {
         let empty = tempfile::tempdir().expect("a temporary folder");
-        let found = survey(&SysfsRoot::at(empty.path()), &empty.path().join("limits"));
+        let found = survey(
+            &SysfsRoot::at(empty.path()),
+            &empty.path().join("limits"),
+            None,
+        );
         assert_eq!(found, Survey::default());
     }
 }

@@ -14,7 +14,7 @@ use crate::model::{LocalPort, PortHealth};
 use crate::plan::AgentPlan;
 
 /// What changes without an event (addresses, firmware, a device that nobody opened) is seen this late.
-const POLL: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_secs(10);
 /// Limits of this process.
 const LIMITS: &str = "/proc/self/limits";
 /// Several events of one cause make one inventory.
@@ -42,6 +42,7 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let mut poll = tokio::time::interval(POLL);
+    let mut before = None;
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let changed = tokio::select! {
@@ -60,13 +61,16 @@ pub async fn run(
             () = tokio::time::sleep(DEBOUNCE) => {}
         }
         let root = sources.sysfs.clone();
-        let look = tokio::task::spawn_blocking(move || survey(&root, Path::new(LIMITS)));
+        let last = before.take();
+        let look =
+            tokio::task::spawn_blocking(move || survey(&root, Path::new(LIMITS), last.as_ref()));
         let Ok(found) = look.await else {
             tracing::error!("reading the inventory panicked");
             continue;
         };
         let status = assemble(&mut sources, &found, out.borrow().as_deref());
         publish(&out, status);
+        before = Some(found);
     }
 }
 

@@ -9,11 +9,9 @@ use rdmamesh_api::condition::PROBING;
 
 use super::condition::{condition, kube_time};
 use super::fit;
-use super::settled::{Settled, probing};
+use super::settled::{Idle, Settled};
 use crate::anomaly::{Finding, Kind};
-use crate::model::{
-    LocalPort, PortHealth, ProbeClass, RttHistogram, Tally, TickReport, TimestampMode,
-};
+use crate::model::{LocalPort, ProbeClass, RttHistogram, Tally, TickReport, TimestampMode};
 use crate::plan::target::api_class;
 use crate::plan::{AgentPlan, MeshPlan};
 
@@ -30,8 +28,8 @@ pub struct View<'a> {
     pub report: &'a TickReport,
     /// What is ill, worst first.
     pub findings: &'a [Finding],
-    /// The local ports.
-    pub ports: &'a [PortHealth],
+    /// Planned ports that do not probe.
+    pub idle: &'a Idle,
     /// The status before this one, for transition times.
     pub before: Option<&'a RdmaProbeAssignmentStatus>,
     /// The wall clock.
@@ -87,7 +85,7 @@ pub(super) fn mesh_condition(view: &View<'_>, mesh: &MeshPlan, settled: bool) ->
     let idle: Vec<String> = mesh
         .ports
         .iter()
-        .filter(|port| !probing(view.ports, port))
+        .filter(|port| view.idle.contains(port))
         .map(ToString::to_string)
         .collect();
     let skipped = &mesh.skipped;

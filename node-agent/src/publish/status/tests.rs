@@ -9,8 +9,8 @@ use super::super::fit::size_of_json;
 use super::super::{Change, Essence, Pacer, Pacing};
 use super::*;
 use crate::model::{
-    FabricAddress, FlowWindow, GidIndex, Peer, PortActivity, PortPlan, ProbePlan, RttSummary,
-    Target, TargetWindow, TrafficClass,
+    FabricAddress, FlowWindow, GidIndex, Peer, PortActivity, PortHealth, PortPlan, ProbePlan,
+    RttSummary, Target, TargetWindow, TrafficClass,
 };
 use crate::plan::{Skipped, Thresholds};
 
@@ -52,6 +52,8 @@ struct World {
     report: TickReport,
     findings: Vec<Finding>,
     settled: Settled,
+    idle: Idle,
+    start: Instant,
 }
 
 impl World {
@@ -106,6 +108,8 @@ impl World {
             ports,
             findings: Vec::new(),
             settled: Settled::default(),
+            idle: Idle::default(),
+            start: Instant::now(),
         };
         world.measure(lost, second);
         world
@@ -155,7 +159,14 @@ impl World {
             .map(|mesh| (Arc::clone(&mesh.name), mesh.thresholds))
             .collect();
         self.findings = crate::anomaly::find(&self.report, &limits, &self.findings);
-        self.settled.update(&self.plan, &self.report, &self.ports);
+        self.follow(second);
+    }
+
+    /// Takes the state of ports and windows into account, `second` seconds after the start.
+    fn follow(&mut self, second: u64) {
+        let now = self.start + Duration::from_secs(second);
+        self.idle.update(&self.plan, &self.ports, now);
+        self.settled.update(&self.plan, &self.report, &self.idle);
     }
 
     fn view(&self) -> View<'_> {
@@ -165,7 +176,7 @@ impl World {
             settled: &self.settled,
             report: &self.report,
             findings: &self.findings,
-            ports: &self.ports,
+            idle: &self.idle,
             before: None,
             now: at(9),
         }
@@ -237,6 +248,9 @@ fn the_condition_says_why_a_plan_is_not_carried_out() {
     world.ports[0].state = PortActivity::Released {
         reason: "device removed".into(),
     };
+    world.follow(6);
+    assert_eq!(world.probing().0, "True", "it may come back at once");
+    world.follow(11);
     assert_eq!(world.probing(), ("False".into(), "PortNotProbing".into()));
     world.plan.meshes[0].targets = 0;
     assert_eq!(world.probing(), ("False".into(), "TargetsInvalid".into()));
@@ -247,16 +261,14 @@ fn a_mesh_settles_when_every_target_that_can_be_probed_has_a_full_window() {
     let mut world = World::new(&["m"], 2, 2, 0, 5);
     world.settled = Settled::default();
     world.report.targets[3].covered = Duration::from_secs(4);
-    world
-        .settled
-        .update(&world.plan, &world.report, &world.ports);
+    world.follow(6);
     assert!(!world.settled.contains("m", "0123456789abcdef"));
     world.ports[1].state = PortActivity::Waiting {
         reason: "port down".into(),
     };
-    world
-        .settled
-        .update(&world.plan, &world.report, &world.ports);
+    world.follow(7);
+    assert!(!world.settled.contains("m", "0123456789abcdef"));
+    world.follow(12);
     assert!(world.settled.contains("m", "0123456789abcdef"));
     assert!(!world.settled.contains("m", "another plan"));
 }
@@ -292,9 +304,7 @@ fn a_changed_plan_is_told_once_it_has_settled() {
     let before = world.essence();
     world.plan.meshes[0].plan_hash = "fedcba9876543210".into();
     assert_eq!(world.essence().change_since(Some(&before)), Change::Same);
-    world
-        .settled
-        .update(&world.plan, &world.report, &world.ports);
+    world.follow(6);
     assert_eq!(world.essence().change_since(Some(&before)), Change::News);
     world.plan.meshes.clear();
     assert_eq!(
