@@ -41,6 +41,8 @@ enum Command {
     },
     /// Play a scenario file in a fresh environment; succeeds only if every expectation held.
     Run(crate::runner::command::Run),
+    /// Measure round-trip times, cost, time to verdict and planning.
+    Bench(crate::bench::Bench),
     /// Count the tests in logs of `cargo test`.
     Tally(crate::report::tally::Tally),
     /// Show the product: healthy, a cable goes bad, the verdict, healthy again.
@@ -165,6 +167,7 @@ impl Command {
             Self::Up(up) => up.run().await?,
             Self::Run(run) => return run.run().await,
             Self::Demo(demo) => demo.run().await?,
+            Self::Bench(bench) => return bench.run().await,
             Self::Tally(tally) => return tally.run(),
             Self::Down { which, all } => environment::down(&which.name, all).await?,
             Self::Status(which) => return environment::status(&which).await,

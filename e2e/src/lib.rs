@@ -13,6 +13,7 @@
 //! tests that need a real API server and no fabric. The programs that are not ours come from [`tools`].
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod channel;
 pub mod child;
 pub mod cli;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::progress::Progress;
 use crate::report::{ScenarioReport, StepReport};
-use crate::scenario::{Action, Expectation, Fault, Goal, Hold, Scenario, Step};
+use crate::scenario::{Action, Expectation, Fault, Goal, Hold, Scenario, Status, Step};
 
 pub mod command;
 pub mod counters;
@@ -123,6 +123,31 @@ pub async fn play(
         steps,
         fault_to_condition_s: play.fault_to_condition,
         clear_to_condition_s: play.clear_to_condition,
+    }
+}
+
+/// Waits until the fabric is called healthy and nobody is suspected.
+///
+/// # Errors
+/// When it does not come to that in time; says what is wrong.
+pub async fn expect_healthy(
+    world: &mut impl World,
+    within: Duration,
+    progress: &Progress,
+) -> Result<()> {
+    let goal = Goal::Condition {
+        condition: rdmamesh_api::condition::FABRIC_HEALTHY.to_owned(),
+        status: Status::True,
+        suspects: Some(Vec::new()),
+    };
+    let mut play = Play::begin(world, progress).await;
+    let outcome = play.expect(&Expectation { goal, within }).await;
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(why) => {
+            let state = play.world.diagnostics().await;
+            anyhow::bail!("{why}\n{state}")
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl<'a> FabricWorld<'a> {
     }
 
     /// The rig, for what a test does besides playing a scenario.
-    pub fn rig(&mut self) -> &mut Rig {
+    pub fn rig(&self) -> &Rig {
         self.rig
     }
 
