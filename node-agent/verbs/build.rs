@@ -1,4 +1,5 @@
-//! Compiles the C shim against the system's `infiniband/verbs.h`, the header of the library that is linked.
+//! Compiles the C shim against the system's `infiniband/verbs.h`, the header of the library that is
+//! linked.
 
 fn main() {
     println!("cargo::rerun-if-changed=src/sys/shim.c");

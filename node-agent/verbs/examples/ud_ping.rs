@@ -1,7 +1,9 @@
-//! UD pings between two RDMA devices: by hand, in the rig, and to see what the endpoint itself costs.
+//! UD pings between two RDMA devices: by hand, in the rig, and to see what the endpoint itself
+//! costs.
 //!
-//! `ud_ping serve --device rxe1` prints its GID and queue pair numbers and sends every datagram back;
-//! `ud_ping ping --device rxe3 --peer GID --qpn N` sends pings one after another and prints the round trips.
+//! `ud_ping serve --device rxe1` prints its GID and queue pair numbers and sends every datagram
+//! back; `ud_ping ping --device rxe3 --peer GID --qpn N` sends pings one after another and prints
+//! the round trips.
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
 use std::collections::HashMap;

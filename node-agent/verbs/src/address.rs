@@ -36,7 +36,8 @@ impl fmt::Display for PeerRoute {
 pub struct PeerAddress {
     /// Where to.
     pub route: PeerRoute,
-    /// 20 bits; chooses the UDP source port where the driver derives it from the label. 0 leaves the choice to the driver.
+    /// 20 bits; chooses the UDP source port where the driver derives it from the label. 0 leaves
+    /// the choice to the driver.
     pub flow_label: u32,
     /// Differentiated services code point, 6 bits (RoCE).
     pub dscp: u8,
@@ -51,10 +52,12 @@ impl PeerAddress {
     pub const DEFAULT_HOP_LIMIT: u8 = 64;
 }
 
-/// A peer's address as the device knows it. Clones share it. It belongs to the endpoint that made it and becomes useless with
-/// it: an endpoint's drop releases all of its address handles in the device at once, whoever still holds clones.
+/// A peer's address as the device knows it. Clones share it. It belongs to the endpoint that made
+/// it and becomes useless with it: an endpoint's drop releases all of its address handles in the
+/// device at once, whoever still holds clones.
 ///
-/// The next hop's hardware address is resolved when the handle is made; make a new one when a peer stops answering for long.
+/// The next hop's hardware address is resolved when the handle is made; make a new one when a peer
+/// stops answering for long.
 #[derive(Debug, Clone)]
 pub struct AddressHandle {
     entry: Arc<TableEntry>,
@@ -69,7 +72,8 @@ impl AddressHandle {
     }
 }
 
-/// Makes address handles for one endpoint, from any thread. Holding it does not keep the device open.
+/// Makes address handles for one endpoint, from any thread. Holding it does not keep the device
+/// open.
 #[derive(Debug, Clone)]
 pub struct AddressMaker {
     table: Arc<AddressTable>,
@@ -80,8 +84,8 @@ impl AddressMaker {
         Self { table }
     }
 
-    /// Makes an address handle. **May block for up to a second** where the kernel has to resolve a neighbour: call it where
-    /// blocking is allowed (`spawn_blocking`), and keep the handle.
+    /// Makes an address handle. **May block for up to a second** where the kernel has to resolve a
+    /// neighbour: call it where blocking is allowed (`spawn_blocking`), and keep the handle.
     ///
     /// # Errors
     /// [`VerbsError::Address`] when there is no route or neighbour, or when the endpoint is gone.

@@ -23,27 +23,30 @@ pub enum TimestampMode {
 }
 
 impl TimestampMode {
-    /// Whether a driver's completion stamps are times of the packets. Not every driver that offers stamps keeps that promise:
-    /// irdma and its relatives report TCP round trips in their place, which would be nonsense for a datagram.
+    /// Whether a driver's completion stamps are times of the packets. Not every driver that offers
+    /// stamps keeps that promise: irdma and its relatives report TCP round trips in their place,
+    /// which would be nonsense for a datagram.
     pub(crate) fn driver_has_clock(driver: Option<&str>) -> bool {
         driver.is_some_and(|driver| driver.starts_with("mlx5") || driver.starts_with("mlx4"))
     }
 }
 
-/// A moment on the clock that [`TimestampMode`] names, since that clock's own origin. Only differences between stamps of the
-/// same endpoint mean anything.
+/// A moment on the clock that [`TimestampMode`] names, since that clock's own origin. Only
+/// differences between stamps of the same endpoint mean anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(pub Duration);
 
 impl Stamp {
-    /// Now on `CLOCK_MONOTONIC`: the clock of software stamps, for the moments that the caller stamps itself.
+    /// Now on `CLOCK_MONOTONIC`: the clock of software stamps, for the moments that the caller
+    /// stamps itself.
     #[must_use]
     pub fn monotonic() -> Self {
         let mut now = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        // SAFETY: `now` is a valid timespec to write to. CLOCK_MONOTONIC always exists on Linux, so the call cannot fail.
+        // SAFETY: `now` is a valid timespec to write to. CLOCK_MONOTONIC always exists on Linux, so
+        // the call cannot fail.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
         let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
@@ -103,7 +106,8 @@ pub enum Completion {
         token: u64,
         /// How it ended.
         status: CompletionStatus,
-        /// When; in software mode when the completion was read, which is late: stamp before posting instead.
+        /// When; in software mode when the completion was read, which is late: stamp before posting
+        /// instead.
         stamp: Stamp,
     },
     /// A datagram has come in.

@@ -1,7 +1,7 @@
 //! The UD endpoint: one opened device with everything a prober needs to send and receive datagrams.
 //!
-//! The agent's scheduler owns one per port and drives it: `post` to send, `ready` to sleep until something completed, `poll` to
-//! take what did. No thread and no task of its own, nothing busy.
+//! The agent's scheduler owns one per port and drives it: `post` to send, `ready` to sleep until
+//! something completed, `poll` to take what did. No thread and no task of its own, nothing busy.
 
 mod clock;
 mod grh;
@@ -32,7 +32,8 @@ use crate::sys::completion_queue::{BATCH, CompletionQueue, WorkCompletion};
 use crate::sys::queue_pair::{Destination, QueuePair};
 use crate::sys::region::Region;
 
-/// At most this many completions are taken by one `poll`, so that a flood cannot keep its caller from its other work.
+/// At most this many completions are taken by one `poll`, so that a flood cannot keep its caller
+/// from its other work.
 const POLL_LIMIT: usize = 1024;
 
 /// What to open.
@@ -44,7 +45,8 @@ pub struct EndpointConfig {
     pub port: PortNum,
     /// GID table index to send from (0 on InfiniBand).
     pub gid_index: u16,
-    /// UD queue pairs wanted. Where the flow follows from the queue pair, they get distinct UDP source ports.
+    /// UD queue pairs wanted. Where the flow follows from the queue pair, they get distinct UDP
+    /// source ports.
     pub qps: u16,
     /// Datagrams that may be in flight to the device at once, all queue pairs together.
     pub send_slots: u16,
@@ -52,7 +54,8 @@ pub struct EndpointConfig {
     pub recv_slots: u16,
     /// Longest payload in bytes, sent or received.
     pub max_payload: usize,
-    /// Queue key that both sides must share. The highest bit must be 0: with it set, a device uses a key of its own.
+    /// Queue key that both sides must share. The highest bit must be 0: with it set, a device uses
+    /// a key of its own.
     pub qkey: u32,
 }
 
@@ -73,13 +76,15 @@ impl AsRawFd for NotificationFd {
     }
 }
 
-/// One opened device: protection domain, registered slots, completion queue with its channel, and UD queue pairs ready to send.
+/// One opened device: protection domain, registered slots, completion queue with its channel, and
+/// UD queue pairs ready to send.
 ///
-/// Dropping it releases everything in the device at once and never panics. Address handles, address makers and event streams
-/// that are still held do not keep the device open.
+/// Dropping it releases everything in the device at once and never panics. Address handles, address
+/// makers and event streams that are still held do not keep the device open.
 #[derive(Debug)]
 pub struct UdEndpoint {
-    // Fields are dropped in this order: queue pairs, registered memory, then the queue with its descriptor.
+    // Fields are dropped in this order: queue pairs, registered memory, then the queue with its
+    // descriptor.
     qps: Vec<QueuePair>,
     qpns: Vec<u32>,
     region: Region,
@@ -135,7 +140,8 @@ impl UdEndpoint {
         self.gid
     }
 
-    /// The UDP source port of a flow; `None` where it cannot be known (InfiniBand, label 0, drivers with rules of their own).
+    /// The UDP source port of a flow; `None` where it cannot be known (InfiniBand, label 0, drivers
+    /// with rules of their own).
     #[must_use]
     pub fn source_port(&self, qp_index: usize, flow_label: u32) -> Option<u16> {
         let qpn = *self.qpns.get(qp_index)?;
@@ -146,8 +152,8 @@ impl UdEndpoint {
         }
     }
 
-    /// Makes an address handle; callers keep one per flow. **May block for up to a second** where the kernel has to resolve a
-    /// neighbour: use [`Self::address_maker`] where that matters.
+    /// Makes an address handle; callers keep one per flow. **May block for up to a second** where
+    /// the kernel has to resolve a neighbour: use [`Self::address_maker`] where that matters.
     ///
     /// # Errors
     /// [`VerbsError::Address`] when there is no route or neighbour.
@@ -204,8 +210,9 @@ impl UdEndpoint {
         Ok(())
     }
 
-    /// Moves what has completed into `out`, without waiting, and gives receive buffers back to the device. Returns how many
-    /// completions were added, a bounded number: `ready` returns at once while there is more.
+    /// Moves what has completed into `out`, without waiting, and gives receive buffers back to the
+    /// device. Returns how many completions were added, a bounded number: `ready` returns at once
+    /// while there is more.
     ///
     /// # Errors
     /// [`VerbsError::DeviceGone`] or [`VerbsError::Verb`]: drop the endpoint.
@@ -240,7 +247,8 @@ impl UdEndpoint {
         Ok(true)
     }
 
-    /// A free send slot. When there is none, sends that have completed unnoticed are taken off the queue first.
+    /// A free send slot. When there is none, sends that have completed unnoticed are taken off the
+    /// queue first.
     fn free_slot(&mut self) -> Option<usize> {
         if self.sends.next_free().is_none() && self.early.len() < POLL_LIMIT {
             let mut early = std::mem::take(&mut self.early);
@@ -252,14 +260,17 @@ impl UdEndpoint {
         self.sends.next_free()
     }
 
-    /// Returns when there may be something to poll. Cancel safe. No wake-up is lost if the caller polls after every return.
+    /// Returns when there may be something to poll. Cancel safe. No wake-up is lost if the caller
+    /// polls after every return.
     ///
-    /// With software stamps only received datagrams wake the caller: a finished send has nothing to tell then, and is handed out
-    /// with the next poll. With hardware stamps finished sends wake it too.
+    /// With software stamps only received datagrams wake the caller: a finished send has nothing to
+    /// tell then, and is handed out with the next poll. With hardware stamps finished sends wake it
+    /// too.
     ///
-    /// The call after a wake-up asks for the next notification and returns at once: completions that came in between the last
-    /// poll and the asking would not be notified, so the caller polls once more before it sleeps. The notification itself is
-    /// taken off the channel only then: the caller's first poll, which stamps what it finds, comes before any system call.
+    /// The call after a wake-up asks for the next notification and returns at once: completions
+    /// that came in between the last poll and the asking would not be notified, so the caller polls
+    /// once more before it sleeps. The notification itself is taken off the channel only then: the
+    /// caller's first poll, which stamps what it finds, comes before any system call.
     ///
     /// # Errors
     /// [`VerbsError::DeviceGone`] or [`VerbsError::Verb`]: drop the endpoint.
@@ -278,7 +289,8 @@ impl UdEndpoint {
                 WakeState::Notified => {
                     let mut readable = self.readable().await?;
                     let taken = self.cq.take_notification();
-                    // An armed queue notifies once, so nothing more can have come before it is armed again.
+                    // An armed queue notifies once, so nothing more can have come before it is
+                    // armed again.
                     readable.clear_ready();
                     if taken.map_err(|error| self.failed("ibv_get_cq_event", error))? {
                         return self.arm();
@@ -306,8 +318,8 @@ impl UdEndpoint {
         armed.map_err(|error| self.failed("ibv_req_notify_cq", error))
     }
 
-    /// The stream of the device's asynchronous events. There is one: with several, each event goes to one of them. Must be
-    /// called within a tokio runtime with time enabled.
+    /// The stream of the device's asynchronous events. There is one: with several, each event goes
+    /// to one of them. Must be called within a tokio runtime with time enabled.
     #[must_use]
     pub fn events(&self) -> AsyncEvents {
         self.events.stream()
@@ -332,7 +344,8 @@ impl UdEndpoint {
                 if completion.status == ibv_wc_status::IBV_WC_SUCCESS {
                     out.extend(self.received(qp_index, slot, completion));
                 } else if completion.status == ibv_wc_status::IBV_WC_WR_FLUSH_ERR {
-                    // The queue pair is in the error state: buffers given back would come straight back.
+                    // The queue pair is in the error state: buffers given back would come straight
+                    // back.
                     return;
                 } else {
                     tracing::warn!(qp_index, status = completion.status, "receive failed");
@@ -402,8 +415,8 @@ impl UdEndpoint {
 
 impl Drop for UdEndpoint {
     fn drop(&mut self) {
-        // What others may still hold (handles, makers, streams) must not keep the device open. Queue pairs and the rest follow
-        // as fields; the context closes with the last of them.
+        // What others may still hold (handles, makers, streams) must not keep the device open.
+        // Queue pairs and the rest follow as fields; the context closes with the last of them.
         self.qps.clear();
         self.addresses.close();
         self.events.close();

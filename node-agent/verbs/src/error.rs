@@ -1,4 +1,5 @@
-//! Errors of the crate. Each says what was asked, what the kernel answered and, where it helps, what to do.
+//! Errors of the crate. Each says what was asked, what the kernel answered and, where it helps,
+//! what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +9,8 @@ use crate::port::PortNum;
 /// Result of a verbs operation.
 pub type Result<T, E = VerbsError> = std::result::Result<T, E>;
 
-/// The inventory could not be read at all. Single unreadable attributes are no errors: they read as absent or unknown.
+/// The inventory could not be read at all. Single unreadable attributes are no errors: they read as
+/// absent or unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InventoryError {
@@ -27,9 +29,10 @@ pub enum InventoryError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerbsError {
-    /// The kernel shows devices that libibverbs does not list: the user-space driver (provider) is not installed.
+    /// The kernel shows devices that libibverbs does not list: the user-space driver (provider) is
+    /// not installed.
     #[error(
-        "libibverbs has no provider for {}: install {package} of the same rdma-core version as libibverbs",
+        "libibverbs has no provider for {}: install {package}, of the same version as libibverbs",
         devices.join(", ")
     )]
     ProviderMissing {
@@ -81,7 +84,8 @@ pub enum VerbsError {
         #[source]
         source: io::Error,
     },
-    /// A peer's address cannot be used from here: no route, no neighbour, or a GID of another kind than ours.
+    /// A peer's address cannot be used from here: no route, no neighbour, or a GID of another kind
+    /// than ours.
     #[error("no address handle for {route}: {source}")]
     Address {
         /// The peer's GID or LID.

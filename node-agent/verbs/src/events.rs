@@ -1,7 +1,8 @@
 //! Asynchronous events of an opened device as a typed stream.
 //!
-//! The endpoint makes the [`EventSource`] and closes it when it is dropped, so that a stream which somebody still holds does not
-//! keep a device open that is being removed. Every event is acknowledged as it is taken.
+//! The endpoint makes the [`EventSource`] and closes it when it is dropped, so that a stream which
+//! somebody still holds does not keep a device open that is being removed. Every event is
+//! acknowledged as it is taken.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -18,7 +19,8 @@ use crate::port::PortNum;
 use crate::sys::completion_queue::set_non_blocking;
 use crate::sys::context::Context;
 
-/// How often the stream looks whether the device still exists. Not every driver says so before it waits for its users to leave.
+/// How often the stream looks whether the device still exists. Not every driver says so before it
+/// waits for its users to leave.
 const PRESENCE_CHECK: Duration = Duration::from_millis(500);
 
 /// Something happened to the device.
@@ -66,8 +68,9 @@ impl DeviceEvent {
         }
     }
 
-    /// Whether the endpoint is of no more use: the device, its completion queue or one of its queue pairs is broken. Drop the
-    /// endpoint and open another when the device is (still or again) there.
+    /// Whether the endpoint is of no more use: the device, its completion queue or one of its queue
+    /// pairs is broken. Drop the endpoint and open another when the device is (still or again)
+    /// there.
     #[must_use]
     pub fn ends_endpoint(&self) -> bool {
         matches!(
@@ -102,7 +105,8 @@ pub(crate) struct EventSource(Arc<Mutex<State>>);
 impl EventSource {
     pub(crate) fn new(context: Arc<Context>) -> io::Result<Self> {
         set_non_blocking(context.async_fd())?;
-        // SAFETY: the descriptor belongs to the context, which `EventFd` keeps open and never replaces it.
+        // SAFETY: the descriptor belongs to the context, which `EventFd` keeps open and never
+        // replaces it.
         let fd = unsafe { AsyncFd::register_with_interest(EventFd(context), Interest::READABLE) }?;
         Ok(Self(Arc::new(Mutex::new(State {
             fd: Some(fd),
@@ -148,8 +152,9 @@ pub struct AsyncEvents {
 impl AsyncEvents {
     /// The next event; `None` once the endpoint has been dropped. Cancel safe.
     ///
-    /// Also watches that the device still exists: [`DeviceEvent::DeviceFatal`] comes at the latest half a second after
-    /// its character device disappeared, for drivers that do not send the event.
+    /// Also watches that the device still exists: [`DeviceEvent::DeviceFatal`] comes at the latest
+    /// half a second after its character device disappeared, for drivers that do not send the
+    /// event.
     pub async fn next(&mut self) -> Option<DeviceEvent> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -196,7 +201,8 @@ fn poll_events(state: &State, cx: &mut TaskContext<'_>) -> Poll<Option<DeviceEve
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => readable.clear_ready(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                // The kernel has cut the descriptor off from the device. Said once; then the owner's drop ends the stream.
+                // The kernel has cut the descriptor off from the device. Said once; then the
+                // owner's drop ends the stream.
                 readable.clear_ready();
                 if !state.gone {
                     tracing::info!(%error, "event descriptor of the device is dead");

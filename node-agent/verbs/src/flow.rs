@@ -1,7 +1,8 @@
 //! Which UDP source port, and so which ECMP path, a RoCE v2 flow takes.
 //!
-//! The port is not settable through verbs: each driver derives it from something that is. Used by the endpoint to predict the
-//! ports of its flows, and by the path tracer to send along the same path.
+//! The port is not settable through verbs: each driver derives it from something that is. Used by
+//! the endpoint to predict the ports of its flows, and by the path tracer to send along the same
+//! path.
 
 use crate::port::LinkLayer;
 
@@ -13,7 +14,8 @@ const PORT_MASK: u32 = 0x3fff;
 /// What the driver derives a flow's path from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlowSource {
-    /// The number of the sending queue pair (soft-RoCE): one flow per queue pair, the flow label is ignored.
+    /// The number of the sending queue pair (soft-RoCE): one flow per queue pair, the flow label is
+    /// ignored.
     QpNumber,
     /// The flow label of the address handle (mlx5, hns and other hardware RoCE).
     FlowLabel,
@@ -32,14 +34,14 @@ impl FlowSource {
     }
 }
 
-/// Whether the driver folds the flow label as [`flow_label_source_port`] does. Others (bnxt_re, irdma, …) may mix in the queue
-/// pairs or choose for themselves, so nothing is predicted for them.
+/// Whether the driver folds the flow label as [`flow_label_source_port`] does. Others (bnxt_re,
+/// irdma, …) may mix in the queue pairs or choose for themselves, so nothing is predicted for them.
 pub(crate) fn folds_flow_label(driver: Option<&str>) -> bool {
     driver.is_some_and(|driver| driver.starts_with("mlx5") || driver.starts_with("hns"))
 }
 
-/// The UDP source port that mlx5 and hns make of a flow label: its 20 bits folded to 14. `None` for 0, where the driver chooses
-/// a port of its own. Labels with the same port are the same flow.
+/// The UDP source port that mlx5 and hns make of a flow label: its 20 bits folded to 14. `None` for
+/// 0, where the driver chooses a port of its own. Labels with the same port are the same flow.
 #[must_use]
 pub const fn flow_label_source_port(flow_label: u32) -> Option<u16> {
     let label = flow_label & 0xf_ffff;
@@ -50,8 +52,8 @@ pub const fn flow_label_source_port(flow_label: u32) -> Option<u16> {
     }
 }
 
-/// The UDP source port of a soft-RoCE queue pair: the kernel's 14-bit multiplicative hash of its number
-/// (`rxe_qp_init_req` in Linux `drivers/infiniband/sw/rxe/rxe_qp.c`).
+/// The UDP source port of a soft-RoCE queue pair: the kernel's 14-bit multiplicative hash of its
+/// number (`rxe_qp_init_req` in Linux `drivers/infiniband/sw/rxe/rxe_qp.c`).
 #[must_use]
 pub const fn rxe_source_port(qpn: u32) -> u16 {
     /// `GOLDEN_RATIO_32` of the kernel's `hash_32`.

@@ -1,12 +1,14 @@
 //! Global identifiers: the RDMA address of a port, and the entries of its GID table.
 //!
-//! Read from sysfs by the inventory, carried in address handles and receive completions by the endpoint.
+//! Read from sysfs by the inventory, carried in address handles and receive completions by the
+//! endpoint.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A 128-bit global identifier in network byte order. RoCE v2 over IPv4 uses the IPv4-mapped form `::ffff:a.b.c.d`.
+/// A 128-bit global identifier in network byte order. RoCE v2 over IPv4 uses the IPv4-mapped form
+/// `::ffff:a.b.c.d`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Gid([u8; 16]);
 
@@ -50,7 +52,8 @@ impl Gid {
         *self == Self::ZERO
     }
 
-    /// Whether this GID has the link-local prefix `fe80::/10`: valid on one link only, never routed.
+    /// Whether this GID has the link-local prefix `fe80::/10`: valid on one link only, never
+    /// routed.
     #[must_use]
     pub const fn is_link_local(&self) -> bool {
         self.0[0] == 0xfe && self.0[1] & 0xc0 == 0x80
@@ -95,7 +98,8 @@ pub struct ParseGidError {
 impl FromStr for Gid {
     type Err = ParseGidError;
 
-    /// Reads IPv6 in any form (sysfs writes all eight groups) and plain IPv4, which becomes its mapped GID.
+    /// Reads IPv6 in any form (sysfs writes all eight groups) and plain IPv4, which becomes its
+    /// mapped GID.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse::<IpAddr>()
             .map(Self::from)
@@ -127,6 +131,7 @@ pub struct GidEntry {
     pub gid: Gid,
     /// How it is carried.
     pub kind: GidKind,
-    /// The netdev that owns the address, where the kernel names one (a VLAN's GIDs belong to the VLAN's netdev).
+    /// The netdev that owns the address, where the kernel names one (a VLAN's GIDs belong to the
+    /// VLAN's netdev).
     pub netdev: Option<String>,
 }

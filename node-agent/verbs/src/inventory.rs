@@ -1,8 +1,9 @@
 //! Which RDMA devices there are, what their ports are like and which of them are ours to use.
 //!
-//! Facts come from sysfs, which sees ports that are down and needs no device to be opened. What sysfs cannot say (whose network
-//! namespace a netdev is in, and the driver of a virtual device) comes from RDMA netlink, with a rule of thumb where that is
-//! missing. Called by the agent at start, on device events and while it waits for a device to come back.
+//! Facts come from sysfs, which sees ports that are down and needs no device to be opened. What
+//! sysfs cannot say (whose network namespace a netdev is in, and the driver of a virtual device)
+//! comes from RDMA netlink, with a rule of thumb where that is missing. Called by the agent at
+//! start, on device events and while it waits for a device to come back.
 
 mod nldev;
 mod sysfs;
@@ -29,8 +30,9 @@ impl SysfsRoot {
         Self(PathBuf::from("/sys"))
     }
 
-    /// Another mount point of sysfs (such as a host's in a container), or a copy of it in a test. RDMA netlink is asked only
-    /// where this really is sysfs; of a copy, everything comes from the files.
+    /// Another mount point of sysfs (such as a host's in a container), or a copy of it in a test.
+    /// RDMA netlink is asked only where this really is sysfs; of a copy, everything comes from the
+    /// files.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
@@ -71,8 +73,8 @@ pub struct PortInfo {
     pub lid: Option<u16>,
     /// The netdev, on Ethernet.
     pub netdev: Option<Netdev>,
-    /// Whether the port can be used from our network namespace: its netdev lives here. InfiniBand ports, which have no
-    /// netdev, are usable wherever they are seen.
+    /// Whether the port can be used from our network namespace: its netdev lives here. InfiniBand
+    /// ports, which have no netdev, are usable wherever they are seen.
     pub netdev_here: bool,
     /// The used entries of the GID table, in order of their index.
     pub gids: Vec<GidEntry>,
@@ -99,8 +101,8 @@ pub struct DeviceInfo {
     pub ports: Vec<PortInfo>,
 }
 
-/// Every device that sysfs shows, ports that are down too, in order of the names. A machine without RDMA has none: that is an
-/// empty list, no error.
+/// Every device that sysfs shows, ports that are down too, in order of the names. A machine without
+/// RDMA has none: that is an empty list, no error.
 ///
 /// # Errors
 /// When `class/infiniband` exists and cannot be listed.
@@ -118,7 +120,8 @@ pub fn provider_gap(root: &SysfsRoot) -> Result<(), VerbsError> {
 }
 
 fn missing_providers(root: &SysfsRoot, listed: &[String]) -> Result<(), VerbsError> {
-    // A device without a character device is on its way out (or in), and libibverbs rightly does not list it.
+    // A device without a character device is on its way out (or in), and libibverbs rightly does
+    // not list it.
     let usable = sysfs::uverbs(root.path()).unwrap_or_default();
     let mut devices: Vec<String> = usable.into_iter().map(|(device, _)| device).collect();
     devices.retain(|device| !listed.contains(device));
@@ -176,8 +179,9 @@ fn devices_with(
     Ok(devices)
 }
 
-/// The driver's name: what netlink says, else the PCI driver, else soft-RoCE's own attribute (`parent`, the name of its netdev).
-/// Never guessed from the device's name, which anyone can change.
+/// The driver's name: what netlink says, else the PCI driver, else soft-RoCE's own attribute
+/// (`parent`, the name of its netdev). Never guessed from the device's name, which anyone can
+/// change.
 fn driver(device: &Path, facts: Option<&LinkFacts>) -> Option<String> {
     facts
         .and_then(|facts| facts.driver)
@@ -242,7 +246,8 @@ fn netdev_by_netlink(
     here: Option<&(u32, String)>,
 ) -> (Option<Netdev>, bool) {
     if let Some((ifindex, name)) = here {
-        // The sysfs that is mounted may show the netdevs of another namespace, so another one of the same name.
+        // The sysfs that is mounted may show the netdevs of another namespace, so another one of
+        // the same name.
         let path = root.join("class/net").join(name);
         let same = sysfs::number(&path.join("ifindex")) == Some(*ifindex);
         let mtu = sysfs::number(&path.join("mtu")).filter(|_| same);
@@ -263,8 +268,9 @@ fn netdev_by_netlink(
     )
 }
 
-/// Without netlink: the netdev is ours when one of the same name here has the hardware address that the port's link-local GID
-/// was made from. The name alone proves nothing: every namespace may have an `eth0`.
+/// Without netlink: the netdev is ours when one of the same name here has the hardware address that
+/// the port's link-local GID was made from. The name alone proves nothing: every namespace may have
+/// an `eth0`.
 fn netdev_by_address(root: &Path, gids: &[GidEntry]) -> (Option<Netdev>, bool) {
     let Some(name) = gids.iter().find_map(|gid| gid.netdev.clone()) else {
         return (None, false);
@@ -293,7 +299,8 @@ fn elsewhere(name: String) -> Netdev {
     }
 }
 
-/// The modified EUI-64 interface identifier of an Ethernet address, of which default GIDs are made (RFC 4291, appendix A).
+/// The modified EUI-64 interface identifier of an Ethernet address, of which default GIDs are made
+/// (RFC 4291, appendix A).
 fn interface_id(mac: &str) -> Option<[u8; 8]> {
     let mut bytes = [0; 6];
     let mut parts = mac.split(':');

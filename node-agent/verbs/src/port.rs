@@ -1,7 +1,7 @@
 //! What a port of an RDMA device is and how it does: number, link layer, states and rate.
 //!
-//! Parsed from sysfs text by the inventory. A value that this crate does not know is kept as `Unknown`, never an error:
-//! kernels and drivers grow new ones.
+//! Parsed from sysfs text by the inventory. A value that this crate does not know is kept as
+//! `Unknown`, never an error: kernels and drivers grow new ones.
 
 use std::fmt;
 
@@ -87,7 +87,8 @@ pub enum PhysicalState {
     Unknown(u32),
 }
 
-/// Speed of a port in megabits per second (sysfs `rate` is in Gb/sec with one decimal, such as `2.5`).
+/// Speed of a port in megabits per second (sysfs `rate` is in Gb/sec with one decimal, such as
+/// `2.5`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
     /// Megabits per second.
@@ -196,7 +197,8 @@ impl LinkLayer {
 }
 
 impl Rate {
-    /// From sysfs text such as `100 Gb/sec (4X EDR)` or `2.5 Gb/sec (1X SDR)`; `None` for anything else.
+    /// From sysfs text such as `100 Gb/sec (4X EDR)` or `2.5 Gb/sec (1X SDR)`; `None` for anything
+    /// else.
     pub(crate) fn from_sysfs(text: &str) -> Option<Self> {
         let (number, unit) = text.split_once(' ')?;
         if !unit.starts_with("Gb/sec") {

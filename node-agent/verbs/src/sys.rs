@@ -1,8 +1,9 @@
 //! The unsafe half: owners of libibverbs objects.
 //!
-//! Every object holds a counted reference to what it was made from (queue pair → completion queue → channel → context), so Rust's
-//! ownership releases them in the only order that verbs allow. Release never panics: what the library refuses is logged, since
-//! a device that has died refuses and there is nothing else to do about it.
+//! Every object holds a counted reference to what it was made from (queue pair → completion queue →
+//! channel → context), so Rust's ownership releases them in the only order that verbs allow.
+//! Release never panics: what the library refuses is logged, since a device that has died refuses
+//! and there is nothing else to do about it.
 
 pub(crate) mod address;
 pub(crate) mod completion_queue;
@@ -15,7 +16,8 @@ use std::io;
 
 pub(crate) use context::device_names;
 
-/// The result of a verb that returns 0 or an errno value. Some providers return −1 and set errno, some a negative errno.
+/// The result of a verb that returns 0 or an errno value. Some providers return −1 and set errno,
+/// some a negative errno.
 fn check(returned: libc::c_int) -> io::Result<()> {
     match returned {
         0 => Ok(()),

@@ -1,7 +1,9 @@
-//! Tests against real RDMA devices: soft-RoCE on veth pairs that each test makes for itself, in network namespaces of its own.
+//! Tests against real RDMA devices: soft-RoCE on veth pairs that each test makes for itself, in
+//! network namespaces of its own.
 //!
-//! They need root, `ip`, `rdma`, `tcpdump` and a kernel with per-namespace soft-RoCE (7.1 or later), so they run in the fabric VM
-//! with `RDMAMESH_DEVICE_TESTS=1`. Everywhere else each is reported as ignored, by name.
+//! They need root, `ip`, `rdma`, `tcpdump` and a kernel with per-namespace soft-RoCE (7.1 or
+//! later), so they run in the fabric VM with `RDMAMESH_DEVICE_TESTS=1`. Everywhere else each is
+//! reported as ignored, by name.
 
 #[expect(
     clippy::print_stdout,
@@ -84,6 +86,10 @@ const TESTS: &[Test] = &[
     (
         "a_deleted_link_is_let_go_within_two_seconds",
         lifecycle::a_deleted_link_is_let_go_within_two_seconds,
+    ),
+    (
+        "a_removed_device_fails_softly_until_it_is_dropped",
+        lifecycle::a_removed_device_fails_softly_until_it_is_dropped,
     ),
     (
         "a_device_that_is_back_is_taken_up_again",

@@ -31,7 +31,8 @@ impl StampClock {
             StampSource::Monotonic | StampSource::WallClock => Stamp(Duration::from_nanos(raw)),
             StampSource::Ticks { mask, khz } => {
                 let ticks = self.unwrap(raw & mask, mask);
-                // Ticks per millisecond to nanoseconds; wide, for the product overflows 64 bits within hours.
+                // Ticks per millisecond to nanoseconds; wide, for the product overflows 64 bits
+                // within hours.
                 let nanos = u128::from(ticks) * 1_000_000 / u128::from(khz.max(1));
                 Stamp(Duration::from_nanos(
                     u64::try_from(nanos).unwrap_or(u64::MAX),
@@ -40,8 +41,8 @@ impl StampClock {
         }
     }
 
-    /// Extends a counter that wraps at the mask. Stamps of different queue pairs may come slightly out of order, so a step is
-    /// read as the shorter way round.
+    /// Extends a counter that wraps at the mask. Stamps of different queue pairs may come slightly
+    /// out of order, so a step is read as the shorter way round.
     fn unwrap(&mut self, raw: u64, mask: u64) -> u64 {
         let Some((last_raw, last)) = self.last else {
             // Starts one wrap up, so that an earlier stamp that is read later stays positive.

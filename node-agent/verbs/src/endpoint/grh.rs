@@ -1,7 +1,7 @@
 //! The 40 bytes before a received UD payload: who sent it.
 //!
-//! InfiniBand, RoCE v1 and RoCE v2 over IPv6 leave a 40-byte header there. RoCE v2 over IPv4 leaves the 20-byte IPv4 header in
-//! the last 20 bytes and anything at all in the first 20.
+//! InfiniBand, RoCE v1 and RoCE v2 over IPv6 leave a 40-byte header there. RoCE v2 over IPv4 leaves
+//! the 20-byte IPv4 header in the last 20 bytes and anything at all in the first 20.
 
 use crate::gid::Gid;
 use crate::sys::region::GRH_LEN;
@@ -11,7 +11,8 @@ pub(super) fn source_gid(grh: &[u8; GRH_LEN]) -> Option<Gid> {
     let ipv4 = &grh[20..];
     let ipv4_fits = ipv4[0] == 0x45;
     if grh[0] >> 4 == 6 {
-        // The first bytes may be left-overs that look like version 6; only a valid checksum speaks for IPv4 then.
+        // The first bytes may be left-overs that look like version 6; only a valid checksum speaks
+        // for IPv4 then.
         return if ipv4_fits && checksum_holds(ipv4) {
             Some(ipv4_source(ipv4))
         } else {

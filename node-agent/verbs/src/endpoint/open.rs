@@ -24,7 +24,8 @@ use crate::sys::context::{Context, OpenError, ProtectionDomain};
 use crate::sys::queue_pair::{QueuePair, QueuePairConfig};
 use crate::sys::region::{Region, SlotLayout};
 
-/// `IBV_LINK_LAYER_INFINIBAND`; 0 (unspecified) means InfiniBand too, from drivers older than the field.
+/// `IBV_LINK_LAYER_INFINIBAND`; 0 (unspecified) means InfiniBand too, from drivers older than the
+/// field.
 const LINK_LAYER_ETHERNET: u32 = 2;
 
 pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
@@ -50,7 +51,8 @@ pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
     let qps = queue_pairs(&pd, &cq, config, &sizes, flows).map_err(verb("ibv_create_qp"))?;
     let region = register(&pd, config, &sizes, qps.len())?;
 
-    // SAFETY: the descriptor belongs to the queue's channel, which `NotificationFd` keeps open and never replaces.
+    // SAFETY: the descriptor belongs to the queue's channel, which `NotificationFd` keeps open and
+    // never replaces.
     let notifications = unsafe {
         AsyncFd::register_with_interest(NotificationFd(Arc::clone(&cq)), Interest::READABLE)
     }
@@ -112,7 +114,8 @@ fn open_context(config: &EndpointConfig) -> Result<Context> {
     match Context::open(&device) {
         Ok(context) => Ok(context),
         Err(OpenError::NotListed) => {
-            // Two very different reasons: there is no such device, or its provider is not installed.
+            // Two very different reasons: there is no such device, or its provider is not
+            // installed.
             match provider_gap(&SysfsRoot::system()) {
                 Err(VerbsError::ProviderMissing { devices, package })
                     if devices.contains(&device) =>
@@ -201,11 +204,17 @@ impl Sizes {
             device: config.device.clone(),
             source,
         })?;
-        Self::within(config, max_wr, max_cqe)
-            .ok_or_else(|| VerbsError::Config(format!("{} queue pairs need more than the {max_cqe} completions that the device can queue; ask for fewer queue pairs or slots", config.qps)))
+        Self::within(config, max_wr, max_cqe).ok_or_else(|| {
+            VerbsError::Config(format!(
+                "{} queue pairs need more than the {max_cqe} completions that the device can \
+                 queue: ask for fewer queue pairs or slots",
+                config.qps
+            ))
+        })
     }
 
-    /// Queues are cut to what the device can do; the completion queue must hold everything, for its overrun is fatal.
+    /// Queues are cut to what the device can do; the completion queue must hold everything, for its
+    /// overrun is fatal.
     fn within(config: &EndpointConfig, max_wr: u32, max_cqe: u32) -> Option<Self> {
         let send = u32::from(config.send_slots).min(max_wr);
         let recv = u32::from(config.recv_slots).min(max_wr);
@@ -218,8 +227,9 @@ impl Sizes {
     }
 }
 
-/// Makes the queue pairs. Where the number decides the UDP source port, some more are tried and those whose port is taken
-/// already are dropped; if the ports still do not suffice there are fewer distinct flows, and the ports say so.
+/// Makes the queue pairs. Where the number decides the UDP source port, some more are tried and
+/// those whose port is taken already are dropped; if the ports still do not suffice there are fewer
+/// distinct flows, and the ports say so.
 fn queue_pairs(
     pd: &Arc<ProtectionDomain>,
     cq: &Arc<CompletionQueue>,

@@ -2,7 +2,8 @@
 
 use crate::address::AddressHandle;
 
-/// What a work request id means. Bit 63 marks receives; the queue pair is in bits 32–62 of those, the slot below.
+/// What a work request id means. Bit 63 marks receives; the queue pair is in bits 32–62 of those,
+/// the slot below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestId {
     /// The send slot.

@@ -1,5 +1,6 @@
-//! RDMA netlink: the kernel's own answer to "whose netdev is behind this port, as seen from our network namespace", which is what
-//! `rdma link` shows. Also the number of the driver, which no sysfs file has for virtual devices.
+//! RDMA netlink: the kernel's own answer to "whose netdev is behind this port, as seen from our
+//! network namespace", which is what `rdma link` shows. Also the number of the driver, which no
+//! sysfs file has for virtual devices.
 //!
 //! Needs no privileges. The attribute numbers are kernel ABI (`rdma/rdma_netlink.h`).
 
@@ -60,7 +61,8 @@ const DRIVERS: [&str; 21] = [
 pub(super) struct LinkFacts {
     /// Kernel driver, `None` for one that is newer than our list.
     pub(super) driver: Option<&'static str>,
-    /// By port number: index and name of its netdev, for the ports whose netdev is in our network namespace.
+    /// By port number: index and name of its netdev, for the ports whose netdev is in our network
+    /// namespace.
     pub(super) netdevs: BTreeMap<u8, (u32, String)>,
 }
 
@@ -170,7 +172,8 @@ fn driver_name(id: u32) -> Option<&'static str> {
         .filter(|name| !name.is_empty())
 }
 
-/// Adds the messages of one datagram that answer request `sequence`; true when there will be no more.
+/// Adds the messages of one datagram that answer request `sequence`; true when there will be no
+/// more.
 fn collect(datagram: &[u8], sequence: u32, answers: &mut Vec<Nldev>) -> io::Result<bool> {
     let invalid =
         |error: DecodeError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());

@@ -1,10 +1,11 @@
 //! Reads the attributes of RDMA devices from a sysfs tree.
 //!
-//! Devices come and go while this runs, drivers leave files out, and reads of unused slots fail by design. So a single attribute
-//! that is missing, unreadable or garbage is absent or unknown; only a directory that exists and cannot be listed is an error.
+//! Devices come and go while this runs, drivers leave files out, and reads of unused slots fail by
+//! design. So a single attribute that is missing, unreadable or garbage is absent or unknown; only
+//! a directory that exists and cannot be listed is an error.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::InventoryError;
@@ -12,8 +13,11 @@ use crate::gid::{Gid, GidEntry, GidKind};
 
 /// Trimmed text of an attribute; `None` when missing, unreadable or empty.
 pub(super) fn attribute(path: &Path) -> Option<String> {
-    let bytes = fs::read(path).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
+    // One read has it all: the kernel shows at most a page, and hundreds of these are read in a
+    // row.
+    let mut page = [0; 4096];
+    let len = File::open(path).ok()?.read(&mut page).ok()?;
+    let text = String::from_utf8_lossy(&page[..len]);
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -67,8 +71,8 @@ pub(super) fn is_pci_address(text: &str) -> bool {
 
 /// The used entries of a port's GID table, in order of their index.
 ///
-/// Tables are long (1024 entries on soft-RoCE, 256 on mlx5) and nearly empty, and every entry is a file. The kernel fills the
-/// first free slot, so the scan ends after a long run of empty ones.
+/// Tables are long (1024 entries on soft-RoCE, 256 on mlx5) and nearly empty, and every entry is a
+/// file. The kernel fills the first free slot, so the scan ends after a long run of empty ones.
 pub(super) fn gids(port: &Path) -> Vec<GidEntry> {
     const LONGEST_GAP: u16 = 128;
     let mut found = Vec::new();

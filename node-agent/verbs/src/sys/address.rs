@@ -37,7 +37,8 @@ struct Open {
     pd: Arc<ProtectionDomain>,
 }
 
-/// All address handles of one endpoint. Outlives the endpoint as long as handles are held, but empty then.
+/// All address handles of one endpoint. Outlives the endpoint as long as handles are held, but
+/// empty then.
 #[derive(Debug)]
 pub(crate) struct AddressTable {
     open: Mutex<Option<Open>>,
@@ -53,7 +54,8 @@ pub(crate) struct TableEntry {
     raw: NonNull<ffi::ibv_ah>,
 }
 
-// SAFETY: verbs are thread safe on address handles; the pointer is followed only while table and endpoint are alive.
+// SAFETY: verbs are thread safe on address handles; the pointer is followed only while table and
+// endpoint are alive.
 unsafe impl Send for TableEntry {}
 // SAFETY: as above.
 unsafe impl Sync for TableEntry {}
@@ -72,12 +74,13 @@ impl AddressTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
-        // Nothing in here panics with the lock held; if it did, the table would still be sound to release.
+        // Nothing in here panics with the lock held; if it did, the table would still be sound to
+        // release.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a handle. The kernel may look up a neighbour meanwhile, so the table is not locked; if it is closed in between,
-    /// the handle is released again.
+    /// Makes a handle. The kernel may look up a neighbour meanwhile, so the table is not locked; if
+    /// it is closed in between, the handle is released again.
     pub(crate) fn create(self: &Arc<Self>, peer: &PeerAddress) -> io::Result<TableEntry> {
         let closed = || io::Error::from(io::ErrorKind::NotConnected);
         let pd = self

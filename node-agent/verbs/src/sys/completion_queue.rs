@@ -92,14 +92,15 @@ pub(crate) struct CompletionQueue {
     channel: Channel,
 }
 
-// SAFETY: verbs are thread safe on completion queues and channels, except for reading an extended queue: `poll` is called only by
-// the endpoint's `poll`, which has `&mut self`.
+// SAFETY: verbs are thread safe on completion queues and channels, except for reading an extended
+// queue: `poll` is called only by the endpoint's `poll`, which has `&mut self`.
 unsafe impl Send for CompletionQueue {}
 // SAFETY: as above.
 unsafe impl Sync for CompletionQueue {}
 
 impl CompletionQueue {
-    /// With the best time stamps that the device offers, if its driver is known to stamp with its own clock.
+    /// With the best time stamps that the device offers, if its driver is known to stamp with its
+    /// own clock.
     pub(crate) fn new(context: &Arc<Context>, entries: u32, has_clock: bool) -> io::Result<Self> {
         let channel = Channel::new(Arc::clone(context))?;
         let (mask, khz) = if has_clock { context.clock() } else { (0, 0) };
@@ -153,8 +154,9 @@ impl CompletionQueue {
         self.stamps
     }
 
-    /// Asks for one notification: at the next completion of any kind where the hardware stamps them, else at the next received
-    /// datagram (its sender asks for it, see `QueuePair::post_send`) or failed request.
+    /// Asks for one notification: at the next completion of any kind where the hardware stamps
+    /// them, else at the next received datagram (its sender asks for it, see
+    /// `QueuePair::post_send`) or failed request.
     pub(crate) fn arm(&self, mode: TimestampMode) -> io::Result<()> {
         let arm = self
             .channel
@@ -195,17 +197,20 @@ impl CompletionQueue {
     fn acknowledge(&self) {
         let count = self.unacknowledged.swap(0, Ordering::AcqRel);
         if count > 0 {
-            // SAFETY: the queue is live, and exactly this many events were taken and not acknowledged before.
+            // SAFETY: the queue is live, and exactly this many events were taken and not
+            // acknowledged before.
             unsafe { ffi::ibv_ack_cq_events(self.raw.as_ptr(), count) };
         }
     }
 
-    /// Reads completions into the buffer and returns how many. Must not be called from two threads at once.
+    /// Reads completions into the buffer and returns how many. Must not be called from two threads
+    /// at once.
     pub(crate) fn poll(&self, out: &mut [WorkCompletion; BATCH]) -> io::Result<usize> {
         match self.reader {
             Reader::Extended(queue) => {
                 let wall_clock = libc::c_int::from(self.stamps == StampSource::WallClock);
-                // SAFETY: the queue is live and the buffer has room for BATCH completions of the layout that the shim writes.
+                // SAFETY: the queue is live and the buffer has room for BATCH completions of the
+                // layout that the shim writes.
                 let read = unsafe {
                     shim::rdmamesh_poll_cq_ex(
                         queue.as_ptr(),
@@ -264,7 +269,8 @@ fn plain_completion(from: &ffi::ibv_wc) -> WorkCompletion {
     }
 }
 
-/// An extended queue with the wanted stamps, `None` when the device does not offer them (or their unit cannot be known).
+/// An extended queue with the wanted stamps, `None` when the device does not offer them (or their
+/// unit cannot be known).
 fn extended(
     channel: &Channel,
     entries: u32,

@@ -32,7 +32,8 @@ impl DeviceList {
     }
 
     fn devices(&self) -> impl Iterator<Item = NonNull<ffi::ibv_device>> {
-        // SAFETY: libibverbs returned an array of `len` pointers, which lives until it is freed in drop.
+        // SAFETY: libibverbs returned an array of `len` pointers, which lives until it is freed in
+        // drop.
         let all = unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) };
         all.iter().filter_map(|&device| NonNull::new(device))
     }
@@ -40,7 +41,8 @@ impl DeviceList {
 
 impl Drop for DeviceList {
     fn drop(&mut self) {
-        // SAFETY: made by ibv_get_device_list and freed once. Devices that were opened stay valid until they are closed.
+        // SAFETY: made by ibv_get_device_list and freed once. Devices that were opened stay valid
+        // until they are closed.
         unsafe { ffi::ibv_free_device_list(self.first.as_ptr()) };
     }
 }
@@ -70,11 +72,13 @@ pub(crate) enum OpenError {
 #[derive(Debug)]
 pub(crate) struct Context {
     raw: NonNull<ffi::ibv_context>,
-    /// Where sysfs shows the character device; gone as soon as the device is being removed. `None` where sysfs does not show it.
+    /// Where sysfs shows the character device; gone as soon as the device is being removed. `None`
+    /// where sysfs does not show it.
     uverbs_path: Option<PathBuf>,
 }
 
-// SAFETY: verbs are thread safe for all operations on a context (ibverbs(7): "the library is thread safe").
+// SAFETY: verbs are thread safe for all operations on a context (ibverbs(7): "the library is thread
+// safe").
 unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
@@ -130,7 +134,8 @@ impl Context {
     /// Limits of the device: (work requests per queue, entries per completion queue).
     pub(crate) fn limits(&self) -> io::Result<(u32, u32)> {
         let mut attributes = ffi::ibv_device_attr::default();
-        // SAFETY: the context is open and the structure has the size that libibverbs writes (layout test).
+        // SAFETY: the context is open and the structure has the size that libibverbs writes (layout
+        // test).
         check(unsafe { ffi::ibv_query_device(self.as_ptr(), &raw mut attributes) })?;
         let positive = |limit: libc::c_int| u32::try_from(limit).unwrap_or(0);
         Ok((positive(attributes.max_qp_wr), positive(attributes.max_cqe)))
@@ -147,7 +152,8 @@ impl Context {
         Ok(Gid::from_bytes(unsafe { gid.raw }))
     }
 
-    /// The clock of completion time stamps, as (mask of the bits that count, ticks per millisecond); zeros without one.
+    /// The clock of completion time stamps, as (mask of the bits that count, ticks per
+    /// millisecond); zeros without one.
     pub(super) fn clock(&self) -> (u64, u64) {
         let mut clock = shim::Clock::default();
         // SAFETY: the context is open and `clock` has the layout that the shim writes.
@@ -157,13 +163,15 @@ impl Context {
         }
     }
 
-    /// Takes one pending asynchronous event and acknowledges it at once, so that no destroy ever waits for it. `WouldBlock` when
-    /// there is none (the descriptor is non-blocking). Returns the event's number and the port it names.
+    /// Takes one pending asynchronous event and acknowledges it at once, so that no destroy ever
+    /// waits for it. `WouldBlock` when there is none (the descriptor is non-blocking). Returns the
+    /// event's number and the port it names.
     pub(crate) fn take_event(&self) -> io::Result<(u32, libc::c_int)> {
         let mut event = std::mem::MaybeUninit::<ffi::ibv_async_event>::zeroed();
         // SAFETY: the context is open and `event` is valid to write to.
         check(unsafe { ffi::ibv_get_async_event(self.as_ptr(), event.as_mut_ptr()) })?;
-        // SAFETY: filled by the successful call; the zeroed rest is valid for a union of pointers and integers.
+        // SAFETY: filled by the successful call; the zeroed rest is valid for a union of pointers
+        // and integers.
         let mut event = unsafe { event.assume_init() };
         // SAFETY: reading the integer member is valid for any content of the union.
         let port = unsafe { event.element.port_num };
@@ -214,7 +222,8 @@ impl ProtectionDomain {
 
 impl Drop for ProtectionDomain {
     fn drop(&mut self) {
-        // SAFETY: allocated by us, released once; everything made from it held a reference and is gone.
+        // SAFETY: allocated by us, released once; everything made from it held a reference and is
+        // gone.
         log_release(
             "ibv_dealloc_pd",
             check(unsafe { ffi::ibv_dealloc_pd(self.as_ptr()) }),

@@ -109,8 +109,9 @@ impl QueuePair {
             num_sge: 1,
         };
         let mut bad = std::ptr::null_mut();
-        // SAFETY: the queue pair is live, request and scatter list live through the call (the provider copies them), and the
-        // buffer is a registered slot that nobody else uses until its completion.
+        // SAFETY: the queue pair is live, request and scatter list live through the call (the
+        // provider copies them), and the buffer is a registered slot that nobody else uses until
+        // its completion.
         check(unsafe { post(self.raw.as_ptr(), &raw mut request, &raw mut bad) })
     }
 
@@ -148,8 +149,9 @@ impl QueuePair {
             ..Default::default()
         };
         let mut bad = std::ptr::null_mut();
-        // SAFETY: queue pair and address handle are live, request and gather list live through the call (the provider copies
-        // them), and the payload's slot stays untouched until the completion.
+        // SAFETY: queue pair and address handle are live, request and gather list live through the
+        // call (the provider copies them), and the payload's slot stays untouched until the
+        // completion.
         check(unsafe { post(self.raw.as_ptr(), &raw mut request, &raw mut bad) })
     }
 }
@@ -191,7 +193,8 @@ fn create(
 
 impl Drop for QueuePair {
     fn drop(&mut self) {
-        // SAFETY: made by us, destroyed once; asynchronous events that named it were acknowledged as they were taken.
+        // SAFETY: made by us, destroyed once; asynchronous events that named it were acknowledged
+        // as they were taken.
         log_release(
             "ibv_destroy_qp",
             check(unsafe { ffi::ibv_destroy_qp(self.raw.as_ptr()) }),

@@ -10,7 +10,8 @@ use ibverbs_sys as ffi;
 use super::context::ProtectionDomain;
 use super::{check, log_release};
 
-/// Room that a receive buffer needs before the payload: the global routing header, or the IPv4 header at its end.
+/// Room that a receive buffer needs before the payload: the global routing header, or the IPv4
+/// header at its end.
 pub(crate) const GRH_LEN: usize = 40;
 
 /// Slots start on cache lines, so that the device never writes to a line that holds another slot.
@@ -87,7 +88,8 @@ pub(crate) struct Region {
     _pd: Arc<ProtectionDomain>,
 }
 
-// SAFETY: the block is owned; it is reached only through `&mut self`, or by the device as queued work requests allow.
+// SAFETY: the block is owned; it is reached only through `&mut self`, or by the device as queued
+// work requests allow.
 unsafe impl Send for Region {}
 // SAFETY: `&self` methods read immutable fields only.
 unsafe impl Sync for Region {}
@@ -97,7 +99,8 @@ impl Region {
         let bytes = slots.bytes().ok_or(io::ErrorKind::OutOfMemory)?;
         let block = Block::new(bytes)?;
         let access = ffi::ibv_access_flags::IBV_ACCESS_LOCAL_WRITE.0;
-        // SAFETY: the block is `bytes` long and outlives the registration, which is released first in drop.
+        // SAFETY: the block is `bytes` long and outlives the registration, which is released first
+        // in drop.
         let raw = unsafe {
             ffi::ibv_reg_mr(
                 pd.as_ptr(),
@@ -136,8 +139,8 @@ impl Region {
         if payload.len() > self.slots.max_payload {
             return None;
         }
-        // SAFETY: the slot is inside the block and holds at least `max_payload` bytes; the payload is another allocation. The
-        // caller hands out a slot only while no work request uses it.
+        // SAFETY: the slot is inside the block and holds at least `max_payload` bytes; the payload
+        // is another allocation. The caller hands out a slot only while no work request uses it.
         unsafe {
             payload
                 .as_ptr()
@@ -152,14 +155,16 @@ impl Region {
         Some(self.element(offset, GRH_LEN + self.slots.max_payload))
     }
 
-    /// What a completed receive wrote: the header room and the payload. `len` counts both, as completions do.
+    /// What a completed receive wrote: the header room and the payload. `len` counts both, as
+    /// completions do.
     pub(crate) fn received(&self, slot: usize, len: usize) -> Option<(&[u8; GRH_LEN], &[u8])> {
         let offset = self.slots.recv_offset(slot)?;
         if len > GRH_LEN + self.slots.max_payload {
             return None;
         }
-        // SAFETY: the slot is inside the block and `len` inside the slot. The device is done with it: its completion was polled,
-        // and the slot is posted again only through `&mut` by the owner after this borrow has ended.
+        // SAFETY: the slot is inside the block and `len` inside the slot. The device is done with
+        // it: its completion was polled, and the slot is posted again only through `&mut` by the
+        // owner after this borrow has ended.
         let bytes =
             unsafe { std::slice::from_raw_parts(self.block.start.as_ptr().add(offset), len) };
         bytes.split_first_chunk()
@@ -168,7 +173,8 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: registered by us and released once; the queue pairs that used it are destroyed before (the endpoint's order).
+        // SAFETY: registered by us and released once; the queue pairs that used it are destroyed
+        // before (the endpoint's order).
         log_release(
             "ibv_dereg_mr",
             check(unsafe { ffi::ibv_dereg_mr(self.raw.as_ptr()) }),

@@ -95,7 +95,8 @@ mod tests {
             offset_of!(ffi::ibv_mr, lkey),
             offset_of!(ffi::ibv_comp_channel, fd),
         ];
-        // SAFETY: both are constants of the C shim; the length is checked before the array is looked at.
+        // SAFETY: both are constants of the C shim; the length is checked before the array is
+        // looked at.
         let (len, header) = unsafe { (rdmamesh_layout_len, &raw const rdmamesh_layout) };
         assert_eq!(len, bindings.len());
         // SAFETY: the C array has exactly this many elements, as just asserted.

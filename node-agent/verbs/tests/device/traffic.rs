@@ -1,4 +1,5 @@
-//! Datagrams between two hosts: none lost, on the predicted ports, without spinning and without privileges.
+//! Datagrams between two hosts: none lost, on the predicted ports, without spinning and without
+//! privileges.
 
 use std::collections::{BTreeSet, HashMap};
 use std::process::{Command, Stdio};
@@ -450,8 +451,8 @@ pub(crate) fn waiting_costs_no_cpu() -> Result<(), Failed> {
     });
     println!("4 s of waiting used {used:?} of CPU");
     assert!(
-        used < Duration::from_millis(40),
-        "1 % of a core, under emulation"
+        used < Duration::from_millis(200),
+        "5 % of an emulated core; polling would use all of it"
     );
     Ok(())
 }
