@@ -93,6 +93,19 @@ fn of_node(node: RdmaNode, groups: &Groups) -> Vec<Registered> {
     status.ports.into_iter().map(rnic).collect()
 }
 
+/// Numbers in a row are written `17-32`.
+fn ranges(numbers: &[u32]) -> String {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_unstable();
+    let runs = sorted.chunk_by(|one, next| one + 1 == *next);
+    let texts = runs.map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        [only] => only.to_string(),
+        [] => String::new(),
+    });
+    texts.collect::<Vec<_>>().join(",")
+}
+
 /// The registry as a table for people.
 pub fn table(rows: &[Registered]) -> String {
     let mut cells = vec![
@@ -115,11 +128,7 @@ pub fn table(rows: &[Registered]) -> String {
             row.state.clone(),
             or_none(&row.group),
             or_none(&row.last_seen),
-            row.qpns
-                .iter()
-                .map(u32::to_string)
-                .collect::<Vec<_>>()
-                .join(","),
+            ranges(&row.qpns),
             row.gids.join(" "),
         ]
     }));
@@ -153,7 +162,7 @@ mod tests {
             device: "rxe1".into(),
             state: "Active".into(),
             gids: vec!["0=fe80::1".into(), "1=::ffff:10.10.1.2".into()],
-            qpns: vec![17, 18],
+            qpns: vec![21, 17, 18, 19],
             group: None,
             last_seen: Some("2026-11-21T11:00:00Z".into()),
         };
@@ -161,7 +170,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0].find("GROUP"), lines[1].find("<none>"));
         assert!(
-            lines[1].ends_with("17,18   0=fe80::1 1=::ffff:10.10.1.2"),
+            lines[1].ends_with("17-19,21   0=fe80::1 1=::ffff:10.10.1.2"),
             "{text}"
         );
     }

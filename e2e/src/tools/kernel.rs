@@ -117,6 +117,7 @@ pub async fn ensure(layout: &Layout, progress: &Progress) -> Result<Kernel> {
     {
         return Ok(kernel);
     }
+    remove_unfinished(&folder)?;
     let apt = apt::Apt::of_machine(layout)?;
     progress.say("looking for the newest kernel in Debian's trixie-backports");
     apt.update().await?;
@@ -147,6 +148,20 @@ pub async fn ensure(layout: &Layout, progress: &Progress) -> Result<Kernel> {
     let text = serde_json::to_vec(&kernel).context("serialise the kernel's record")?;
     std::fs::write(&record, text).context("write the kernel's record")?;
     Ok(kernel)
+}
+
+/// Removes what a killed rig had begun to unpack.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder).context("list the kernels")? {
+        let path = entry.context("list the kernels")?.path();
+        let is_temporary = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(".tmp"));
+        if is_temporary && path.is_dir() {
+            std::fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq, Eq)]
