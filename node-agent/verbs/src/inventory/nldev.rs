@@ -284,3 +284,6 @@ impl NetlinkDeserializable for Nldev {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
