@@ -59,7 +59,12 @@ pub enum ApplyError {
 impl Failure {
     fn not_tried(change: &NodeChange) -> Self {
         Self {
-            meshes: change.write.iter().chain(&change.withdraw).cloned().collect(),
+            meshes: change
+                .write
+                .iter()
+                .chain(&change.withdraw)
+                .cloned()
+                .collect(),
             error: ApplyError::NotTried,
         }
     }
@@ -68,7 +73,10 @@ impl Failure {
 impl ApplyError {
     /// Whether other requests would fail the same way.
     const fn is_general(&self) -> bool {
-        matches!(self, Self::NotLeading | Self::Unreachable(_) | Self::Timeout)
+        matches!(
+            self,
+            Self::NotLeading | Self::Unreachable(_) | Self::Timeout
+        )
     }
 
     /// Label of a metric.
@@ -209,6 +217,8 @@ impl Applier {
     ) -> Result<(), ApplyError> {
         let mut body = body(node);
         body["metadata"]["uid"] = json!(existing.uid);
+        // The schema asks for a spec, also where this was the only entry in it.
+        body["spec"] = json!({});
         let left = self.patch(node, mesh, &body).await?;
         self.metrics.assignment_withdrawn();
         if left.spec.meshes.iter().any(|entry| entry.name == mesh) {
@@ -229,7 +239,8 @@ impl Applier {
         body: &Value,
     ) -> Result<RdmaProbeAssignment, ApplyError> {
         let params = PatchParams::apply(&mesh_field_manager(mesh)).force();
-        self.bounded(self.api.patch(node, &params, &Patch::Apply(body))).await
+        self.bounded(self.api.patch(node, &params, &Patch::Apply(body)))
+            .await
     }
 
     async fn delete(&self, node: &str, existing: &Existing) -> Result<(), ApplyError> {

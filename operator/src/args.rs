@@ -30,7 +30,11 @@ pub struct RunArgs {
     pub http_listen: SocketAddr,
 
     /// Namespace of the Lease by which replicas elect who writes.
-    #[arg(long, env = "RDMAMESH_LEASE_NAMESPACE", default_value = "rdmamesh-system")]
+    #[arg(
+        long,
+        env = "RDMAMESH_LEASE_NAMESPACE",
+        default_value = "rdmamesh-system"
+    )]
     pub lease_namespace: String,
 
     /// Name of that Lease.

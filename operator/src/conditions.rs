@@ -82,7 +82,9 @@ pub fn whole_seconds(now: Timestamp) -> Timestamp {
 
 fn bounded(mut message: String) -> String {
     if message.len() > LONGEST_MESSAGE {
-        let end = (0..=LONGEST_MESSAGE).rev().find(|end| message.is_char_boundary(*end));
+        let end = (0..=LONGEST_MESSAGE)
+            .rev()
+            .find(|end| message.is_char_boundary(*end));
         message.truncate(end.unwrap_or(0));
     }
     message
@@ -91,7 +93,9 @@ fn bounded(mut message: String) -> String {
 /// Status of the condition `type_` in `conditions`.
 #[must_use]
 pub fn status_of(conditions: &[Condition], type_: &str) -> Option<Status> {
-    let condition = conditions.iter().find(|condition| condition.type_ == type_)?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)?;
     match condition.status.as_str() {
         "True" => Some(Status::True),
         "False" => Some(Status::False),

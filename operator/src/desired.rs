@@ -36,7 +36,9 @@ impl DesiredMesh {
     /// The entry of `node` for the mesh called `name`; `None` where the node takes no part.
     #[must_use]
     pub fn entry(&self, name: &str, node: &NodeName) -> Option<MeshAssignment> {
-        self.plan.assignment(node).map(|assignment| entry(name, assignment))
+        self.plan
+            .assignment(node)
+            .map(|assignment| entry(name, assignment))
     }
 }
 
@@ -54,11 +56,14 @@ pub fn owner(name: &str, uid: &str) -> OwnerReference {
 }
 
 fn entry(mesh: &str, assignment: NodeAssignment) -> MeshAssignment {
-    let classes = assignment.classes.iter().map(|(class, probing)| AssignedClass {
-        class: api_class(*class),
-        interval: probing.interval.into(),
-        timeout: probing.timeout.into(),
-    });
+    let classes = assignment
+        .classes
+        .iter()
+        .map(|(class, probing)| AssignedClass {
+            class: api_class(*class),
+            interval: probing.interval.into(),
+            timeout: probing.timeout.into(),
+        });
     let traffic_classes = assignment.traffic_classes.iter().map(|class| TrafficClass {
         name: class.name.to_string(),
         dscp: class.dscp.into(),

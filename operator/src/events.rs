@@ -66,7 +66,10 @@ pub fn happenings(
 }
 
 fn condition<'a>(status: &'a RdmaMeshStatus, type_: &str) -> Option<&'a Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == type_)
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
 }
 
 /// The verdict turned. The first "Unknown" of a new mesh is nothing that happened.
@@ -94,7 +97,9 @@ fn plan(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening> {
     let now = condition(after, ASSIGNMENTS_READY)?;
     let was = condition(before, ASSIGNMENTS_READY);
     let failing = |condition: &Condition| condition.status == "False";
-    let before = was.filter(|was| failing(was)).map(|was| was.reason.as_str());
+    let before = was
+        .filter(|was| failing(was))
+        .map(|was| was.reason.as_str());
     match (before, failing(now)) {
         (before, true) if before != Some(now.reason.as_str()) => Some(Happening {
             warning: now.reason != "Suspended",
@@ -131,7 +136,10 @@ fn suspect(transition: &Transition) -> Happening {
             Happening {
                 warning: false,
                 reason: "SuspectCleared",
-                note: format!("{} is no longer suspected: the evidence has been clean", about.suspect),
+                note: format!(
+                    "{} is no longer suspected: the evidence has been clean",
+                    about.suspect
+                ),
                 about: Some(about),
             }
         }
@@ -149,7 +157,10 @@ fn suspect(transition: &Transition) -> Happening {
             Happening {
                 warning: false,
                 reason: "SuspectExplained",
-                note: format!("{} is no longer suspected by itself: {by} explains it", about.suspect),
+                note: format!(
+                    "{} is no longer suspected by itself: {by} explains it",
+                    about.suspect
+                ),
                 about: Some(about),
             }
         }
@@ -198,7 +209,11 @@ impl Publisher {
         let outcome = self.recorder.publish(&event, mesh).await;
         self.metrics.event(outcome.is_ok());
         if let Err(error) = outcome {
-            debug!(reason = event.reason, error = crate::chain(&error), "event not published");
+            debug!(
+                reason = event.reason,
+                error = crate::chain(&error),
+                "event not published"
+            );
         }
     }
 }
@@ -206,11 +221,17 @@ impl Publisher {
 fn event(happening: Happening) -> Event {
     let mut note = happening.note;
     if note.len() > LONGEST_NOTE {
-        let end = (0..=LONGEST_NOTE).rev().find(|end| note.is_char_boundary(*end));
+        let end = (0..=LONGEST_NOTE)
+            .rev()
+            .find(|end| note.is_char_boundary(*end));
         note.truncate(end.unwrap_or(0));
     }
     Event {
-        type_: if happening.warning { EventType::Warning } else { EventType::Normal },
+        type_: if happening.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
         reason: happening.reason.to_owned(),
         note: Some(note),
         action: "Diagnose".to_owned(),

@@ -1,5 +1,6 @@
 //! The evidence step: what is known about a mesh, in the judge's words. Pure.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use rdmamesh_fabric::diagnose::{
     Report, RnicTally,
 };
 use rdmamesh_fabric::plan::NodeState;
-use rdmamesh_fabric::Timestamp;
+use rdmamesh_fabric::{NodeName, RnicName, Timestamp};
 
 use crate::planning::InForce;
 use crate::select::{ACTIVE, Picked};
@@ -24,12 +25,13 @@ use crate::watch::{AssignmentView, InventoryView, Views};
 /// An agent writes at least every 5 minutes ± 10 %; one write may get lost, two may not.
 pub const SILENT_AFTER: Duration = Duration::from_secs(11 * 60);
 
-/// What is known about the mesh of `in_force` at `now`.
+/// What is known about the mesh of `in_force` at `now`. `expected` are the RNICs that the judge would miss.
 #[must_use]
 pub fn evidence(
     in_force: &InForce,
     assignments: &Views<AssignmentView>,
     inventories: &Views<InventoryView>,
+    expected: &BTreeSet<RnicName>,
     now: Instant,
 ) -> Evidence {
     let mesh = &in_force.mesh;
@@ -42,7 +44,7 @@ pub fn evidence(
             report: assignment.and_then(|a| a.report(&mesh.name)).map(report),
             ports: inventory
                 .and_then(|inventory| inventory.status.as_ref())
-                .map(|status| status.ports.iter().map(|p| port(mesh, p)).collect()),
+                .map(|status| ports(mesh, node, &status.ports, expected)),
         }
     });
     Evidence {
@@ -142,6 +144,35 @@ fn anomaly(anomaly: &assignment::Anomaly) -> Option<Anomaly> {
             .collect(),
         since: time(&anomaly.since),
     })
+}
+
+/// The ports that the agent lists, and those of the `expected` ones that it does not list and that the mesh
+/// does not want any more: whoever takes a removed device out of the mesh has dealt with it.
+fn ports(
+    mesh: &ValidMesh,
+    node: &NodeName,
+    listed: &[PortStatus],
+    expected: &BTreeSet<RnicName>,
+) -> Vec<PortFact> {
+    let mut facts: Vec<_> = listed.iter().map(|listed| port(mesh, listed)).collect();
+    let first = RnicName::new(node.clone(), "", 0);
+    for rnic in expected
+        .range(first..)
+        .take_while(|rnic| rnic.node == *node)
+    {
+        let is_listed = facts
+            .iter()
+            .any(|fact| fact.device == rnic.device && fact.port == rnic.port);
+        let gone = PortStatus {
+            device: rnic.device.to_string(),
+            port: rnic.port,
+            ..PortStatus::default()
+        };
+        if !is_listed && mesh.devices.picks(&gone) == Picked::No {
+            facts.push(port(mesh, &gone));
+        }
+    }
+    facts
 }
 
 fn port(mesh: &ValidMesh, port: &PortStatus) -> PortFact {

@@ -25,7 +25,11 @@ pub struct Http {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, http: Http, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    http: Http,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     axum::serve(listener, router(http))
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await
@@ -65,24 +69,40 @@ mod tests {
     use super::*;
 
     async fn get(address: std::net::SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.expect("the server listens");
+        let mut stream = TcpStream::connect(address)
+            .await
+            .expect("the server listens");
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("the server reads");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("the server answers in text");
+        stream
+            .read_to_string(&mut answer)
+            .await
+            .expect("the server answers in text");
         answer
     }
 
     #[tokio::test]
     async fn it_is_ready_only_once_every_list_is_complete() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
-        let address = listener.local_addr().expect("a bound listener has an address");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback is there");
+        let address = listener
+            .local_addr()
+            .expect("a bound listener has an address");
         let synced = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&synced);
         let http = Http {
             metrics: Metrics::default(),
             missing: Arc::new(move || {
-                if seen.load(Ordering::SeqCst) { vec![] } else { vec!["Node"] }
+                if seen.load(Ordering::SeqCst) {
+                    vec![]
+                } else {
+                    vec!["Node"]
+                }
             }),
         };
         let stop = CancellationToken::new();
@@ -90,13 +110,19 @@ mod tests {
 
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
         let waiting = get(address, "/readyz").await;
-        assert!(waiting.starts_with("HTTP/1.1 503") && waiting.contains("Node"), "{waiting}");
+        assert!(
+            waiting.starts_with("HTTP/1.1 503") && waiting.contains("Node"),
+            "{waiting}"
+        );
         synced.store(true, Ordering::SeqCst);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         let metrics = get(address, "/metrics").await;
         assert!(metrics.contains("rdmamesh_operator_leader 0"), "{metrics}");
 
         stop.cancel();
-        server.await.expect("the server ends").expect("without an error");
+        server
+            .await
+            .expect("the server ends")
+            .expect("without an error");
     }
 }

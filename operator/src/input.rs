@@ -64,14 +64,22 @@ fn member(
         (NodeState::Ready, None) => NodeState::NoInventory,
         (state, _) => state,
     };
-    let ports = status.map(|status| status.ports.as_slice()).unwrap_or_default();
+    let ports = status
+        .map(|status| status.ports.as_slice())
+        .unwrap_or_default();
     Member {
         node: node.name.as_str().into(),
         state,
-        group: node.labels.get(&mesh.group_label).map(|group| Arc::from(group.as_str())),
+        group: node
+            .labels
+            .get(&mesh.group_label)
+            .map(|group| Arc::from(group.as_str())),
         control_address: status
             .and_then(|status| status.control_address.parse::<SocketAddr>().ok()),
-        rnics: ports.iter().filter_map(|port| rnic(mesh, port, entry)).collect(),
+        rnics: ports
+            .iter()
+            .filter_map(|port| rnic(mesh, port, entry))
+            .collect(),
     }
 }
 
@@ -107,10 +115,16 @@ fn availability(
     assigned: bool,
 ) -> Result<(u16, rdmamesh_fabric::plan::Address), String> {
     if port.state != ACTIVE {
-        return Err(format!("its port is {} ({})", port.state, port.physical_state));
+        return Err(format!(
+            "its port is {} ({})",
+            port.state, port.physical_state
+        ));
     }
     if !port.usable && !assigned {
-        let why = port.reason.as_deref().unwrap_or("its agent does not say why");
+        let why = port
+            .reason
+            .as_deref()
+            .unwrap_or("its agent does not say why");
         return Err(format!("it cannot be used: {why}"));
     }
     mesh.gid.of(port, mesh.devices.via_route())

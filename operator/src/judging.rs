@@ -116,14 +116,19 @@ impl Judging {
                 .entry(view.name.clone())
                 .and_modify(|judge| judge.replace_if_other(view, &self.caches))
                 .or_insert_with(|| Judge::recover(view, &self.caches));
-            let known = outcome.meshes.get(&view.name).filter(|known| known.uid == view.uid);
+            let known = outcome
+                .meshes
+                .get(&view.name)
+                .filter(|known| known.uid == view.uid);
             let judged = judge.judge(view, known.map(AsRef::as_ref), &self.caches, now);
             due.push((Arc::clone(view), judged));
         }
         let writer = &self.writer;
         let written: Vec<_> = futures::stream::iter(due)
             .map(|(view, judged)| async move {
-                writer.metrics.verdict(&view.name, judged.healthy, judged.suspects);
+                writer
+                    .metrics
+                    .verdict(&view.name, judged.healthy, judged.suspects);
                 let ok = writer.write(&judged).await;
                 (view, judged, ok)
             })

@@ -233,7 +233,10 @@ mod tests {
             // The holder's clock is years behind ours.
             let record = held_by("a", i64::from(tick));
             let now = start + Duration::from_secs(10) * tick;
-            assert_eq!(standby.step(Some(&record), now, at(2_000_000_000)), Step::Wait);
+            assert_eq!(
+                standby.step(Some(&record), now, at(2_000_000_000)),
+                Step::Wait
+            );
         }
     }
 
@@ -255,7 +258,11 @@ mod tests {
         let holder = election("a");
         let record = held_by("a", 1);
         let free = holder.release(&record, at(2)).expect("a holds the lease");
-        assert_eq!(election("b").release(&record, at(2)), None, "only the holder releases");
+        assert_eq!(
+            election("b").release(&record, at(2)),
+            None,
+            "only the holder releases"
+        );
         let step = election("b").step(Some(&free), Instant::now(), at(2));
         assert_eq!(spec(&step).holder_identity.as_deref(), Some("b"));
     }

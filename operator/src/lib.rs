@@ -27,6 +27,8 @@ pub mod desired;
 pub mod diff;
 pub mod events;
 pub mod evidence;
+#[cfg(test)]
+mod fixtures;
 pub mod http;
 pub mod input;
 pub mod judging;

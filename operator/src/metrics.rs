@@ -140,7 +140,9 @@ impl Metrics {
                 "rdmamesh_operator_pass_duration_seconds" => {
                     registry.register(base, *help, self.pass_duration.clone());
                 }
-                "rdmamesh_operator_passes_total" => registry.register(base, *help, self.passes.clone()),
+                "rdmamesh_operator_passes_total" => {
+                    registry.register(base, *help, self.passes.clone())
+                }
                 "rdmamesh_operator_plan_duration_seconds" => {
                     registry.register(base, *help, self.plan_duration.clone());
                 }
@@ -159,11 +161,15 @@ impl Metrics {
                 "rdmamesh_operator_status_writes_total" => {
                     registry.register(base, *help, self.status_writes.clone());
                 }
-                "rdmamesh_operator_events_total" => registry.register(base, *help, self.events.clone()),
+                "rdmamesh_operator_events_total" => {
+                    registry.register(base, *help, self.events.clone())
+                }
                 "rdmamesh_operator_watch_errors_total" => {
                     registry.register(base, *help, self.watch_errors.clone());
                 }
-                "rdmamesh_operator_suspects" => registry.register(base, *help, self.suspects.clone()),
+                "rdmamesh_operator_suspects" => {
+                    registry.register(base, *help, self.suspects.clone())
+                }
                 "rdmamesh_operator_fabric_healthy" => {
                     registry.register(base, *help, self.healthy.clone());
                 }
@@ -195,7 +201,9 @@ impl Metrics {
         self.pass_duration
             .get_or_create(&PassLabel { pass })
             .observe(took.as_secs_f64());
-        self.passes.get_or_create(&PassOutcome { pass, outcome }).inc();
+        self.passes
+            .get_or_create(&PassOutcome { pass, outcome })
+            .inc();
     }
 
     /// A plan was computed.
@@ -247,7 +255,9 @@ impl Metrics {
         };
         let suspects = i64::try_from(suspects).unwrap_or(i64::MAX);
         self.suspects.get_or_create(&label).set(suspects);
-        self.healthy.get_or_create(&label).set(healthy.map_or(-1, i64::from));
+        self.healthy
+            .get_or_create(&label)
+            .set(healthy.map_or(-1, i64::from));
     }
 
     /// The mesh is gone: its series end.
@@ -286,7 +296,10 @@ mod tests {
         let text = touched().text();
         for Described { name, kind, .. } in TABLE {
             let base = name.trim_end_matches("_total");
-            assert!(text.contains(&format!("# TYPE {base} {kind}")), "{name}\n{text}");
+            assert!(
+                text.contains(&format!("# TYPE {base} {kind}")),
+                "{name}\n{text}"
+            );
             assert!(text.contains(name), "{name}\n{text}");
         }
         assert_eq!(text.matches("# TYPE").count(), TABLE.len(), "{text}");
@@ -295,12 +308,25 @@ mod tests {
     #[test]
     fn the_readme_repeats_the_table() {
         let readme = include_str!("../README.md");
-        for Described { name, kind, labels, help } in TABLE {
+        for Described {
+            name,
+            kind,
+            labels,
+            help,
+        } in TABLE
+        {
             let row = format!("| `{name}` | {kind} | {labels} | {help} |");
-            assert!(readme.contains(&row), "operator/README.md lacks this row:\n{row}");
+            assert!(
+                readme.contains(&row),
+                "operator/README.md lacks this row:\n{row}"
+            );
         }
         let documented = readme.matches("| `rdmamesh_operator_").count();
-        assert_eq!(documented, TABLE.len(), "operator/README.md documents a metric that is none");
+        assert_eq!(
+            documented,
+            TABLE.len(),
+            "operator/README.md documents a metric that is none"
+        );
     }
 
     #[test]
@@ -314,6 +340,9 @@ mod tests {
     #[test]
     fn an_unknown_verdict_is_neither_healthy_nor_ill() {
         let text = touched().text();
-        assert!(text.contains("rdmamesh_operator_fabric_healthy{mesh=\"m\"} -1"), "{text}");
+        assert!(
+            text.contains("rdmamesh_operator_fabric_healthy{mesh=\"m\"} -1"),
+            "{text}"
+        );
     }
 }

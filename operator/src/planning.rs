@@ -113,12 +113,16 @@ impl Planner {
         let existing = self.caches.assignments.snapshot();
         let digests = &mut self.digests;
         digests.keep(&desired);
-        let changes = diff(&desired, &existing, |mesh, node| digests.of(&desired, mesh, node));
+        let changes = diff(&desired, &existing, |mesh, node| {
+            digests.of(&desired, mesh, node)
+        });
         if changes.is_empty() {
-            self.outcome.send_replace(Arc::new(outcome.applied(&Failures::new())));
+            self.outcome
+                .send_replace(Arc::new(outcome.applied(&Failures::new())));
             return 0;
         }
-        self.outcome.send_replace(Arc::new(outcome.pending(&changes)));
+        self.outcome
+            .send_replace(Arc::new(outcome.pending(&changes)));
         let (nodes, started) = (changes.len(), Instant::now());
         let failures = self.applier.apply(&desired, changes).await;
         let took = started.elapsed();
@@ -126,10 +130,16 @@ impl Planner {
             None => info!(nodes, ?took, "assignments written"),
             Some(first) => {
                 let error = crate::chain(&first.error);
-                warn!(nodes, failed = failures.len(), error, "assignments not written, trying again");
+                warn!(
+                    nodes,
+                    failed = failures.len(),
+                    error,
+                    "assignments not written, trying again"
+                );
             }
         }
-        self.outcome.send_replace(Arc::new(outcome.applied(&failures)));
+        self.outcome
+            .send_replace(Arc::new(outcome.applied(&failures)));
         failures.len()
     }
 
@@ -144,10 +154,16 @@ impl Planner {
             .filter(|view| !view.deleting)
             .map(|view| {
                 let valid = validate(view).map(Arc::new);
-                (Arc::clone(view), valid.map_err(|error| crate::chain(&error)))
+                (
+                    Arc::clone(view),
+                    valid.map_err(|error| crate::chain(&error)),
+                )
             })
             .collect();
-        let valid: Vec<_> = checked.iter().filter_map(|(_, mesh)| mesh.clone().ok()).collect();
+        let valid: Vec<_> = checked
+            .iter()
+            .filter_map(|(_, mesh)| mesh.clone().ok())
+            .collect();
         let started = Instant::now();
         let computed = tokio::task::spawn_blocking(move || {
             let valid = valid.iter().map(AsRef::as_ref);
@@ -188,17 +204,22 @@ fn outcome(
         .map(|mesh| (mesh.name.as_str(), &mesh.members))
         .collect();
     let meshes = checked.into_iter().map(|(view, mesh)| {
-        let old = before.meshes.get(&view.name).filter(|old| old.uid == view.uid);
+        let old = before
+            .meshes
+            .get(&view.name)
+            .filter(|old| old.uid == view.uid);
         let in_force = match &mesh {
             Ok(valid) => {
                 let plan = plan.meshes.remove(&view.name.as_str().into());
                 let members = members.remove(view.name.as_str());
-                plan.zip(members).map(|(plan, members)| Arc::new(InForce {
-                    mesh: Arc::clone(valid),
-                    planned: Arc::new(Planned::of(&plan)),
-                    plan: Arc::new(plan),
-                    members: members.iter().map(|m| (m.node.clone(), m.state)).collect(),
-                }))
+                plan.zip(members).map(|(plan, members)| {
+                    Arc::new(InForce {
+                        mesh: Arc::clone(valid),
+                        planned: Arc::new(Planned::of(&plan)),
+                        plan: Arc::new(plan),
+                        members: members.iter().map(|m| (m.node.clone(), m.state)).collect(),
+                    })
+                })
             }
             // An edit that cannot be understood does not switch off what was in force before it.
             Err(_) => old.and_then(|old| old.in_force.clone()),

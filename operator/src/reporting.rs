@@ -43,9 +43,13 @@ impl Reporting {
             let view = assignments.get(node.as_str()).map(AsRef::as_ref);
             let trouble = trouble(view, &in_force.mesh.name, &hash.to_string(), now);
             let was = self.0.remove(node);
-            let since = trouble.as_ref().map(|_| was.as_ref().and_then(|was| was.since).unwrap_or(now));
+            let since = trouble
+                .as_ref()
+                .map(|_| was.as_ref().and_then(|was| was.since).unwrap_or(now));
             // After a restart of the operator any earlier report stands for having reported.
-            let reported = view.and_then(|view| view.report(&in_force.mesh.name)).is_some();
+            let reported = view
+                .and_then(|view| view.report(&in_force.mesh.name))
+                .is_some();
             let before = trouble.is_none() || was.map_or(reported, |was| was.before);
             agents.count(node, trouble, since, before, in_force, now);
             seen.insert(node.clone(), Seen { before, since });
@@ -92,7 +96,8 @@ impl Agents {
 
     fn statement(&self) -> Statement {
         let (total, late, starting) = (self.total, self.late.count(), self.starting.count());
-        let say = |status, reason, message| Statement::new(AGENTS_REPORTING, status, reason, message);
+        let say =
+            |status, reason, message| Statement::new(AGENTS_REPORTING, status, reason, message);
         if total == 0 {
             let message = "no agent has anything to probe for this mesh".to_owned();
             say(Status::Unknown, "NoAgents", message)
@@ -103,10 +108,17 @@ impl Agents {
             );
             say(Status::False, "AgentsMissing", message)
         } else if starting > 0 {
-            let message = format!("waiting for the first results of {starting} of {total} agents: {}", self.starting);
+            let message = format!(
+                "waiting for the first results of {starting} of {total} agents: {}",
+                self.starting
+            );
             say(Status::Unknown, "AgentsStarting", message)
         } else {
-            say(Status::True, "AllReporting", format!("{total} of {total} agents report"))
+            say(
+                Status::True,
+                "AllReporting",
+                format!("{total} of {total} agents report"),
+            )
         }
     }
 }
@@ -130,7 +142,10 @@ fn trouble(
     if report.plan_hash != plan_hash {
         return Some("still reports an older plan".to_owned());
     }
-    let probing = report.conditions.iter().find(|condition| condition.type_ == PROBING);
+    let probing = report
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == PROBING);
     if let Some(probing) = probing.filter(|probing| probing.status == "False") {
         return Some(probing.message.clone());
     }

@@ -44,21 +44,27 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let identity = identity.unwrap_or_else(default_identity);
     info!(version = env!("CARGO_PKG_VERSION"), identity, "starting");
 
-    let mut config = Config::infer()
-        .await
-        .context("failed to find a cluster: set KUBECONFIG, or run in a pod with a service account")?;
+    let mut config = Config::infer().await.context(
+        "failed to find a cluster: set KUBECONFIG, or run in a pod with a service account",
+    )?;
     config.connect_timeout = Some(Duration::from_secs(5));
-    let client = Client::try_from(config).context("failed to make a client of the configuration")?;
-    let listener = TcpListener::bind(http_listen)
-        .await
-        .with_context(|| format!("failed to listen on {http_listen}: choose another --http-listen"))?;
+    let client =
+        Client::try_from(config).context("failed to make a client of the configuration")?;
+    let listener = TcpListener::bind(http_listen).await.with_context(|| {
+        format!("failed to listen on {http_listen}: choose another --http-listen")
+    })?;
 
     let (caches, signals, metrics) = (Caches::default(), Signals::default(), Metrics::default());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
-    let (campaign, leadership) =
-        Campaign::new(client.clone(), &lease_namespace, &lease_name, &identity, Timing::default());
+    let (campaign, leadership) = Campaign::new(
+        client.clone(),
+        &lease_namespace,
+        &lease_name,
+        &identity,
+        Timing::default(),
+    );
     spawn_watches(&mut tasks, &client, &caches, &signals, &metrics);
     let http = Http {
         metrics: metrics.clone(),
@@ -69,7 +75,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     };
     tasks.spawn(named("http", serve(listener, http, stop.child_token())));
     let publisher = Publisher::new(client.clone(), &identity, metrics.clone());
-    let leader = Leader { client, caches, signals, leadership, publisher, metrics };
+    let leader = Leader {
+        client,
+        caches,
+        signals,
+        leadership,
+        publisher,
+        metrics,
+    };
     let mut leader = tokio::spawn(endless("leader", leader.run(stop.child_token())));
     let resign = CancellationToken::new();
     let mut campaign = tokio::spawn(endless("campaign", campaign.run(resign.clone())));
@@ -168,7 +181,11 @@ fn spawn_watches(
     watch!("RdmaMesh", DeserializeGuard<RdmaMesh>, meshes);
     watch!("Node", Node, nodes);
     watch!("RdmaNode", DeserializeGuard<RdmaNode>, inventories);
-    watch!("RdmaProbeAssignment", DeserializeGuard<RdmaProbeAssignment>, assignments);
+    watch!(
+        "RdmaProbeAssignment",
+        DeserializeGuard<RdmaProbeAssignment>,
+        assignments
+    );
 }
 
 /// What the leader does, and only the leader.
@@ -183,8 +200,11 @@ struct Leader {
 
 impl Leader {
     async fn run(mut self, stop: CancellationToken) {
-        let applier =
-            Applier::new(self.client.clone(), self.leadership.clone(), self.metrics.clone());
+        let applier = Applier::new(
+            self.client.clone(),
+            self.leadership.clone(),
+            self.metrics.clone(),
+        );
         let (mut planner, outcome) = Planner::new(
             self.caches.clone(),
             &self.signals,

@@ -39,7 +39,10 @@ pub fn status(known: &Known<'_>, before: &RdmaMeshStatus, now: Timestamp) -> Rdm
         conditions: merge(&before.conditions, statements, generation, now),
         ..RdmaMeshStatus::default()
     };
-    if let Some(in_force) = known.outcome.and_then(|outcome| outcome.in_force.as_deref()) {
+    if let Some(in_force) = known
+        .outcome
+        .and_then(|outcome| outcome.in_force.as_deref())
+    {
         figures(&mut status, &in_force.plan);
     }
     if let Some(verdict) = known.verdict {
@@ -51,10 +54,17 @@ pub fn status(known: &Known<'_>, before: &RdmaMeshStatus, now: Timestamp) -> Rdm
 /// All five conditions, always: who waits for one must not wait for its first appearance.
 fn statements(known: &Known<'_>) -> Vec<Statement> {
     let Some(outcome) = known.outcome else {
-        let pending = |type_| Statement::unknown(type_, "Pending", "the mesh has not been planned yet");
-        return [READY, ASSIGNMENTS_READY, AGENTS_REPORTING, FABRIC_HEALTHY, COVERAGE_MET]
-            .map(pending)
-            .into();
+        let pending =
+            |type_| Statement::unknown(type_, "Pending", "the mesh has not been planned yet");
+        return [
+            READY,
+            ASSIGNMENTS_READY,
+            AGENTS_REPORTING,
+            FABRIC_HEALTHY,
+            COVERAGE_MET,
+        ]
+        .map(pending)
+        .into();
     };
     let suspended = outcome.mesh.as_ref().is_ok_and(|mesh| mesh.suspended);
     let unplanned = |type_| match (&outcome.mesh, suspended) {
@@ -63,19 +73,33 @@ fn statements(known: &Known<'_>) -> Vec<Statement> {
         (Ok(_), false) => Statement::unknown(type_, "Pending", "the mesh has not been planned yet"),
     };
     let assignments = assignments_ready(outcome);
-    let reporting = known.reporting.clone().unwrap_or_else(|| unplanned(AGENTS_REPORTING));
+    let reporting = known
+        .reporting
+        .clone()
+        .unwrap_or_else(|| unplanned(AGENTS_REPORTING));
     let health = known.verdict.map_or_else(
         || unplanned(FABRIC_HEALTHY),
         |verdict| {
             let health = &verdict.health;
-            Statement::new(FABRIC_HEALTHY, health.status, health.reason, health.message.clone())
+            Statement::new(
+                FABRIC_HEALTHY,
+                health.status,
+                health.reason,
+                health.message.clone(),
+            )
         },
     );
-    let coverage = outcome
-        .in_force
-        .as_deref()
-        .map_or_else(|| unplanned(COVERAGE_MET), |in_force| coverage_met(&in_force.plan));
-    vec![ready(&assignments, &reporting), assignments, reporting, health, coverage]
+    let coverage = outcome.in_force.as_deref().map_or_else(
+        || unplanned(COVERAGE_MET),
+        |in_force| coverage_met(&in_force.plan),
+    );
+    vec![
+        ready(&assignments, &reporting),
+        assignments,
+        reporting,
+        health,
+        coverage,
+    ]
 }
 
 /// The summary: is the mesh doing what it was asked to? The verdict on the fabric is no part of it.
@@ -154,9 +178,16 @@ fn suspect(suspect: &diagnose::Suspect) -> Suspect {
 /// The first suspect and how many more there are, for a printer column.
 fn first_suspect(verdict: &Verdict) -> Option<String> {
     let first = verdict.suspects.first()?;
-    let name = suspect_name(&first.name.to_string(), first.peer.as_ref().map(ToString::to_string).as_deref());
+    let name = suspect_name(
+        &first.name.to_string(),
+        first.peer.as_ref().map(ToString::to_string).as_deref(),
+    );
     let more = verdict.suspects.len() - 1 + verdict.suspects_omitted;
-    Some(if more == 0 { name } else { format!("{name} (+{more})") })
+    Some(if more == 0 {
+        name
+    } else {
+        format!("{name} (+{more})")
+    })
 }
 
 /// Six decimals: more would make a status differ that reads the same.

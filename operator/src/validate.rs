@@ -50,10 +50,14 @@ pub struct ValidMesh {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidMesh {
     /// The object does not fit the schema that this operator was built for.
-    #[error("the spec cannot be read: {0}; apply the mesh again, or run the operator of its version")]
+    #[error(
+        "the spec cannot be read: {0}; apply the mesh again, or run the operator of its version"
+    )]
     Unreadable(String),
     /// `nodeSelector` is no selector.
-    #[error("nodeSelector is invalid: operators are In, NotIn, Exists, DoesNotExist, and In and NotIn need values")]
+    #[error(
+        "nodeSelector is invalid: operators are In, NotIn, Exists, DoesNotExist, and In and NotIn need values"
+    )]
     Selector(#[source] ParseExpressionError),
     /// `devices` is no filter.
     #[error(transparent)]
@@ -79,7 +83,10 @@ pub enum InvalidMesh {
 /// # Errors
 /// When the mesh cannot be planned; the message is for its author.
 pub fn validate(view: &MeshView) -> Result<ValidMesh, InvalidMesh> {
-    let spec = view.spec.as_ref().map_err(|e| InvalidMesh::Unreadable(e.clone()))?;
+    let spec = view
+        .spec
+        .as_ref()
+        .map_err(|e| InvalidMesh::Unreadable(e.clone()))?;
     Ok(ValidMesh {
         name: view.name.clone(),
         uid: view.uid.clone(),
@@ -113,7 +120,11 @@ fn policy(spec: &RdmaMeshSpec) -> Result<MeshPolicy, InvalidMesh> {
         coverage: coverage.unwrap_or_default(),
         topology: Topology {
             rail_optimized: spec.topology.rail_optimized,
-            parallel_paths: number("topology.parallelPaths", "1 to 256", spec.topology.parallel_paths)?,
+            parallel_paths: number(
+                "topology.parallelPaths",
+                "1 to 256",
+                spec.topology.parallel_paths,
+            )?,
         },
         budget: Budget {
             max_probes_per_second: number(
@@ -138,9 +149,9 @@ fn policy(spec: &RdmaMeshSpec) -> Result<MeshPolicy, InvalidMesh> {
 
 fn classes(spec: &RdmaMeshSpec) -> Classes {
     let listed = |class: ProbeClass| spec.probes.get(class.as_str());
-    let in_force = ProbeClass::ALL.into_iter().filter(|class| {
-        listed(*class).map_or(class.defaults().enabled, |listed| listed.enabled)
-    });
+    let in_force = ProbeClass::ALL
+        .into_iter()
+        .filter(|class| listed(*class).map_or(class.defaults().enabled, |listed| listed.enabled));
     let unlisted = ProbeClassSpec::default();
     in_force
         .map(|class| {
@@ -160,7 +171,11 @@ fn traffic_classes(spec: &RdmaMeshSpec) -> Result<Vec<TrafficClass>, InvalidMesh
         Ok(TrafficClass {
             name: Arc::from(class.name.as_str()),
             dscp: number("trafficClasses[].dscp", "0 to 63", class.dscp)?,
-            service_level: number("trafficClasses[].serviceLevel", "0 to 15", class.service_level)?,
+            service_level: number(
+                "trafficClasses[].serviceLevel",
+                "0 to 15",
+                class.service_level,
+            )?,
         })
     };
     spec.traffic_classes.iter().map(class).collect()

@@ -103,7 +103,18 @@ impl<V> Cache<V> {
     /// Returns once the first list is complete.
     pub async fn synced(&self) {
         // The sender lives in `self`, so waiting cannot fail.
-        self.synced.subscribe().wait_for(|synced| *synced).await.ok();
+        self.synced
+            .subscribe()
+            .wait_for(|synced| *synced)
+            .await
+            .ok();
+    }
+
+    /// Makes `views` the copy, complete; for tests.
+    #[cfg(test)]
+    pub(crate) fn fill(&self, views: Views<V>) {
+        self.update(|all| *all = views);
+        self.synced.send_replace(true);
     }
 
     fn update(&self, change: impl FnOnce(&mut Views<V>)) {

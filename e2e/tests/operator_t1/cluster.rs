@@ -285,7 +285,10 @@ impl Cluster {
         for mesh in meshes.map(|list| list.items).unwrap_or_default() {
             let conditions = mesh.status.as_ref().map(|status| &status.conditions);
             for said in conditions.into_iter().flatten() {
-                let line = format!("{} {} {}: {}", said.type_, said.status, said.reason, said.message);
+                let line = format!(
+                    "{} {} {}: {}",
+                    said.type_, said.status, said.reason, said.message
+                );
                 text += &format!("mesh {}: {line}\n", mesh.name_any());
             }
         }

@@ -62,7 +62,10 @@ fn planned(name: &str, hosts: &[u8]) -> DesiredMesh {
             members: members.collect(),
         }],
     };
-    let plan = plan(&input).meshes.remove(&name.into()).expect("the mesh was planned");
+    let plan = plan(&input)
+        .meshes
+        .remove(&name.into())
+        .expect("the mesh was planned");
     DesiredMesh {
         uid: format!("uid-{name}"),
         plan: Arc::new(plan),
@@ -103,7 +106,10 @@ fn views(objects: &BTreeMap<String, RdmaProbeAssignment>) -> Views<AssignmentVie
         .iter()
         .map(|(name, object)| {
             let guard = DeserializeGuard(Ok(object.clone()));
-            (name.clone(), Arc::new(AssignmentView::of(guard, Timestamp::UNIX_EPOCH)))
+            (
+                name.clone(),
+                Arc::new(AssignmentView::of(guard, Timestamp::UNIX_EPOCH)),
+            )
         })
         .collect()
 }
@@ -113,14 +119,22 @@ fn changes(
     objects: &BTreeMap<String, RdmaProbeAssignment>,
 ) -> BTreeMap<String, NodeChange> {
     diff(desired, &views(objects), |mesh, node| {
-        desired.meshes[mesh].entry(mesh, node).map(|entry| digest(&entry))
+        desired.meshes[mesh]
+            .entry(mesh, node)
+            .map(|entry| digest(&entry))
     })
 }
 
 #[test]
 fn where_nothing_exists_everything_is_written() {
-    let all = changes(&desired(&[("a", &[1, 2]), ("b", &[2, 3])]), &BTreeMap::new());
-    let writes: Vec<_> = all.iter().map(|(node, c)| (node.as_str(), c.write.join(" "))).collect();
+    let all = changes(
+        &desired(&[("a", &[1, 2]), ("b", &[2, 3])]),
+        &BTreeMap::new(),
+    );
+    let writes: Vec<_> = all
+        .iter()
+        .map(|(node, c)| (node.as_str(), c.write.join(" ")))
+        .collect();
     assert_eq!(
         writes,
         [
@@ -155,7 +169,10 @@ fn a_node_that_left_every_mesh_loses_its_assignment_at_once() {
     let change = &changes(&after, &written(&before))["host3"];
     assert!(change.delete && change.withdraw.is_empty());
     let existing = change.existing.as_ref().expect("there is an object");
-    assert_eq!((existing.uid.as_str(), existing.resource_version.as_str()), ("uid-host3", "7"));
+    assert_eq!(
+        (existing.uid.as_str(), existing.resource_version.as_str()),
+        ("uid-host3", "7")
+    );
 }
 
 #[test]
@@ -184,7 +201,14 @@ fn a_mesh_that_nobody_understands_keeps_what_it_has() {
 fn a_hand_edit_is_written_over() {
     let wanted = desired(&[("a", &[1, 2])]);
     let mut objects = written(&wanted);
-    objects.get_mut("host1").expect("host1 is assigned").spec.meshes[0].rnics[0].targets.clear();
+    objects
+        .get_mut("host1")
+        .expect("host1 is assigned")
+        .spec
+        .meshes[0]
+        .rnics[0]
+        .targets
+        .clear();
     let all = changes(&wanted, &objects);
     assert_eq!(all.len(), 1);
     assert_eq!(all["host1"].write, ["a"]);
@@ -211,7 +235,9 @@ fn an_assignment_that_cannot_be_read_is_left_alone() {
     };
     existing.insert("host1".to_owned(), Arc::new(odd));
     let all = diff(&wanted, &existing, |mesh, node| {
-        wanted.meshes[mesh].entry(mesh, node).map(|entry| digest(&entry))
+        wanted.meshes[mesh]
+            .entry(mesh, node)
+            .map(|entry| digest(&entry))
     });
     assert_eq!(all, BTreeMap::new());
 }

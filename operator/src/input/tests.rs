@@ -67,7 +67,11 @@ fn views<V: crate::watch::View>(all: Vec<V>) -> Views<V> {
         .collect()
 }
 
-fn members_of(spec: serde_json::Value, nodes: Vec<NodeView>, inv: Vec<InventoryView>) -> Vec<Member> {
+fn members_of(
+    spec: serde_json::Value,
+    nodes: Vec<NodeView>,
+    inv: Vec<InventoryView>,
+) -> Vec<Member> {
     members_with(spec, nodes, inv, vec![])
 }
 
@@ -79,7 +83,11 @@ fn members_with(
 ) -> Vec<Member> {
     let mesh = mesh(spec);
     let mut input = plan_input([&mesh], &views(nodes), &views(inv), &views(assigned));
-    input.meshes.pop().map(|mesh| mesh.members).unwrap_or_default()
+    input
+        .meshes
+        .pop()
+        .map(|mesh| mesh.members)
+        .unwrap_or_default()
 }
 
 #[test]
@@ -109,13 +117,24 @@ fn a_node_without_inventory_is_told_apart_from_one_that_is_not_ready() {
     ];
     let members = members_of(json!({}), nodes, vec![inventory("n3", vec![])]);
     let states: Vec<_> = members.iter().map(|member| member.state).collect();
-    assert_eq!(states, [NodeState::NoInventory, NodeState::Cordoned, NodeState::Ready]);
+    assert_eq!(
+        states,
+        [
+            NodeState::NoInventory,
+            NodeState::Cordoned,
+            NodeState::Ready
+        ]
+    );
 }
 
 #[test]
 fn the_group_is_the_value_of_the_meshs_own_label() {
     let nodes = vec![
-        node("n1", &[("switch", "leaf1"), ("topology.kubernetes.io/rack", "x")], NodeState::Ready),
+        node(
+            "n1",
+            &[("switch", "leaf1"), ("topology.kubernetes.io/rack", "x")],
+            NodeState::Ready,
+        ),
         node("n2", &[], NodeState::Ready),
     ];
     let members = members_of(json!({"topology": {"groupLabel": "switch"}}), nodes, vec![]);
@@ -164,9 +183,8 @@ fn an_rnic_that_is_in_the_plan_stays_while_its_agent_cannot_open_it() {
             assigned,
         )
     };
-    let usable = |members: &[Member]| {
-        matches!(members[0].rnics[0].availability, Availability::Usable(_))
-    };
+    let usable =
+        |members: &[Member]| matches!(members[0].rnics[0].availability, Availability::Usable(_));
     assert!(!usable(&members(vec![])));
     let object = serde_json::from_value(json!({
         "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaProbeAssignment",
@@ -187,7 +205,10 @@ fn a_device_that_is_not_picked_is_no_rnic_at_all() {
     let members = members_of(
         json!({"devices": {"exclude": ["rxe1"]}}),
         vec![node("n1", &[], NodeState::Ready)],
-        vec![inventory("n1", vec![port("rxe0", |_| {}), port("rxe1", |_| {})])],
+        vec![inventory(
+            "n1",
+            vec![port("rxe0", |_| {}), port("rxe1", |_| {})],
+        )],
     );
     assert_eq!(members[0].rnics.len(), 1);
 }
@@ -198,7 +219,11 @@ fn a_control_address_that_cannot_be_read_is_none() {
     if let Some(status) = &mut odd.status {
         status.control_address = "host1".to_owned();
     }
-    let members = members_of(json!({}), vec![node("n1", &[], NodeState::Ready)], vec![odd]);
+    let members = members_of(
+        json!({}),
+        vec![node("n1", &[], NodeState::Ready)],
+        vec![odd],
+    );
     assert_eq!(members[0].control_address, None);
 }
 

@@ -9,7 +9,9 @@ use kube::{Api, Resource};
 use rdmamesh_api::condition::FABRIC_HEALTHY;
 use rdmamesh_api::{RdmaMesh, RdmaMeshStatus};
 use rdmamesh_fabric::RnicName;
-use rdmamesh_fabric::diagnose::{State, Status, Suspect, SuspectKind, Transition, Verdict, diagnose};
+use rdmamesh_fabric::diagnose::{
+    State, Status, Suspect, SuspectKind, Transition, Verdict, diagnose,
+};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -101,7 +103,9 @@ impl Judge {
         let mut verdict = None;
         let mut reporting = None;
         if let Some(in_force) = in_force {
-            let evidence = evidence(in_force, &assignments, &caches.inventories.snapshot(), now);
+            let inventories = caches.inventories.snapshot();
+            let expected = &self.state.expected;
+            let evidence = evidence(in_force, &assignments, &inventories, expected, now);
             let (judged, state) = diagnose(&evidence, &self.state, instant(now));
             self.state = state;
             self.unpublished.extend(judged.transitions.iter().cloned());
@@ -118,9 +122,18 @@ impl Judge {
             // Suspended, or nothing was ever in force: the last verdict is dropped.
             self.state = State::default();
         }
-        let known = Known { outcome, verdict: verdict.as_ref(), reporting };
+        let known = Known {
+            outcome,
+            verdict: verdict.as_ref(),
+            reporting,
+        };
         let before = self.before(view, now);
-        let after = status(&known, &before, now);
+        let after = if outcome.is_none() && !before.conditions.is_empty() {
+            // A replica that has just begun to lead knows less than what is written.
+            before.clone()
+        } else {
+            status(&known, &before, now)
+        };
         self.paced(view, outcome, &before, after, verdict.as_ref(), next, now)
     }
 }
@@ -157,10 +170,9 @@ impl Judge {
         } else {
             PACE
         };
-        let wait = self
-            .written
-            .as_ref()
-            .map_or(Duration::ZERO, |(_, at)| pace.saturating_sub(elapsed(*at, now)));
+        let wait = self.written.as_ref().map_or(Duration::ZERO, |(_, at)| {
+            pace.saturating_sub(elapsed(*at, now))
+        });
         let differs = *before != after;
         let due = differs && wait.is_zero();
         let speaks = outcome
@@ -180,7 +192,11 @@ impl Judge {
                 Vec::new()
             },
             write: due.then_some(after),
-            next: if differs && !due { next.min(wait) } else { next },
+            next: if differs && !due {
+                next.min(wait)
+            } else {
+                next
+            },
         }
     }
 
@@ -194,7 +210,12 @@ impl Judge {
         }
         let health = |status: &RdmaMeshStatus| status_of(&status.conditions, FABRIC_HEALTHY);
         if self.written.as_ref().map(|(before, _)| health(before)) != Some(health(&status)) {
-            info!(mesh = judged.reference.name, healthy = judged.healthy, suspects = judged.suspects, "verdict");
+            info!(
+                mesh = judged.reference.name,
+                healthy = judged.healthy,
+                suspects = judged.suspects,
+                "verdict"
+            );
         }
         self.written = Some((status, now));
         self.unpublished.clear();
@@ -245,11 +266,18 @@ pub(super) async fn write(
         // Deleted meanwhile: there is nobody to tell.
         Ok(Err(kube::Error::Api(refused))) if refused.code == 404 => true,
         Ok(Err(error)) => {
-            warn!(mesh = name, error = crate::chain(&error), "status not written, trying again");
+            warn!(
+                mesh = name,
+                error = crate::chain(&error),
+                "status not written, trying again"
+            );
             false
         }
         Err(_) => {
-            warn!(mesh = name, "status not written: the API server did not answer");
+            warn!(
+                mesh = name,
+                "status not written: the API server did not answer"
+            );
             false
         }
     }

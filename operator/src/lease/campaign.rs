@@ -109,7 +109,10 @@ impl Campaign {
     /// Runs until `stop`; then steps down and releases the lease.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            let pause = self.timing.retry.mul_f64(rand::rng().random_range(0.8..1.2));
+            let pause = self
+                .timing
+                .retry
+                .mul_f64(rand::rng().random_range(0.8..1.2));
             tokio::select! {
                 () = self.round() => {}
                 () = stop.cancelled() => break,
@@ -135,7 +138,8 @@ impl Campaign {
         let led = self.term.borrow().is_some();
         match outcome {
             Ok(true) => {
-                self.term.send_replace(Some(asked + self.timing.renew_deadline));
+                self.term
+                    .send_replace(Some(asked + self.timing.renew_deadline));
                 if !led {
                     info!(lease = %self.name, "leading");
                 }
@@ -152,10 +156,16 @@ impl Campaign {
 
     /// A failed round keeps the running term: it ends by itself at the renew deadline.
     fn failed(&self, error: &RoundError) {
-        let over = self.term.borrow().is_some_and(|until| Instant::now() >= until);
+        let over = self
+            .term
+            .borrow()
+            .is_some_and(|until| Instant::now() >= until);
         if over {
             self.term.send_replace(None);
-            warn!(error = crate::chain(error), "could not renew the lease in time, stopped leading");
+            warn!(
+                error = crate::chain(error),
+                "could not renew the lease in time, stopped leading"
+            );
         } else {
             debug!(error = crate::chain(error), "election round failed");
         }
@@ -163,8 +173,15 @@ impl Campaign {
 
     /// One read and at most one compare-and-swap; whether the lease is ours afterwards.
     async fn attempt(&mut self) -> Result<bool, RoundError> {
-        let record = self.api.get_opt(&self.name).await.map_err(RoundError::Read)?;
-        let written = match self.election.step(record.as_ref(), Instant::now(), Timestamp::now()) {
+        let record = self
+            .api
+            .get_opt(&self.name)
+            .await
+            .map_err(RoundError::Read)?;
+        let written = match self
+            .election
+            .step(record.as_ref(), Instant::now(), Timestamp::now())
+        {
             Step::Wait => return Ok(false),
             Step::Create(lease) => self.api.create(&PostParams::default(), &lease).await,
             Step::Replace(lease) => {

@@ -68,10 +68,18 @@ impl Outcome {
     pub fn pending(&self, changes: &BTreeMap<String, NodeChange>) -> Self {
         self.with(|mesh| {
             let nodes = changes.iter().filter(|(_, change)| {
-                change.write.iter().chain(&change.withdraw).any(|name| name == mesh)
+                change
+                    .write
+                    .iter()
+                    .chain(&change.withdraw)
+                    .any(|name| name == mesh)
             });
             let nodes: BTreeSet<_> = nodes.map(|(node, _)| node.clone()).collect();
-            if nodes.is_empty() { Applied::Done } else { Applied::Pending(nodes) }
+            if nodes.is_empty() {
+                Applied::Done
+            } else {
+                Applied::Pending(nodes)
+            }
         })
     }
 
@@ -79,7 +87,9 @@ impl Outcome {
     #[must_use]
     pub fn applied(&self, failures: &Failures) -> Self {
         self.with(|mesh| {
-            let failed = failures.iter().filter(|(_, failure)| failure.meshes.contains(mesh));
+            let failed = failures
+                .iter()
+                .filter(|(_, failure)| failure.meshes.contains(mesh));
             let nodes: BTreeSet<_> = failed.clone().map(|(node, _)| node.clone()).collect();
             let tried = |failure: &&Failure| !matches!(failure.error, ApplyError::NotTried);
             let errors = failed.map(|(_, failure)| failure);

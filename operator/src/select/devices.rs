@@ -31,7 +31,9 @@ pub enum Picked {
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceFilterError {
     /// A glob cannot be parsed.
-    #[error("devices.{field} holds \"{glob}\", which is no glob: write a device name or a pattern such as mlx5_*")]
+    #[error(
+        "devices.{field} holds \"{glob}\", which is no glob: write a device name or a pattern such as mlx5_*"
+    )]
     Glob {
         /// `include` or `exclude`.
         field: &'static str,
@@ -42,7 +44,9 @@ pub enum DeviceFilterError {
         source: globset::Error,
     },
     /// The route cannot be parsed.
-    #[error("devices.viaRoute is \"{text}\", which is no address prefix: write for example 10.10.0.0/16")]
+    #[error(
+        "devices.viaRoute is \"{text}\", which is no address prefix: write for example 10.10.0.0/16"
+    )]
     Route {
         /// The text.
         text: String,
@@ -73,7 +77,10 @@ impl DeviceFilter {
     /// Whether `port` takes part.
     #[must_use]
     pub fn picks(&self, port: &PortStatus) -> Picked {
-        let named = self.include.as_ref().is_none_or(|set| set.is_match(&port.device))
+        let named = self
+            .include
+            .as_ref()
+            .is_none_or(|set| set.is_match(&port.device))
             && !self.exclude.is_match(&port.device)
             && self.port.is_none_or(|number| number == port.port);
         if !named {
@@ -108,7 +115,8 @@ fn globs(field: &'static str, texts: &[String]) -> Result<GlobSet, DeviceFilterE
     for text in texts {
         set.add(Glob::new(text).map_err(|source| error(text, source))?);
     }
-    set.build().map_err(|source| error(&texts.join(", "), source))
+    set.build()
+        .map_err(|source| error(&texts.join(", "), source))
 }
 
 fn route(text: &str) -> Result<IpNet, DeviceFilterError> {
@@ -179,8 +187,14 @@ mod tests {
     #[test]
     fn a_route_picks_by_ipv4_mapped_and_ipv6_gids() {
         let four = filter(|spec| spec.via_route = Some("10.10.0.0/16".to_owned()));
-        assert_eq!(four.picks(&port("a", 1, &["fe80::1", "::ffff:10.10.3.4"])), Picked::Yes);
-        assert_eq!(four.picks(&port("a", 1, &["fe80::1", "::ffff:10.11.3.4"])), Picked::No);
+        assert_eq!(
+            four.picks(&port("a", 1, &["fe80::1", "::ffff:10.10.3.4"])),
+            Picked::Yes
+        );
+        assert_eq!(
+            four.picks(&port("a", 1, &["fe80::1", "::ffff:10.11.3.4"])),
+            Picked::No
+        );
         let six = filter(|spec| spec.via_route = Some("fd00:7::/48".to_owned()));
         assert_eq!(six.picks(&port("a", 1, &["fd00:7::5"])), Picked::Yes);
     }

@@ -64,9 +64,10 @@ impl GidChoice {
         if self.kind == GidType::RoCEv2 {
             return Err("it is an InfiniBand port, but gid.type is RoCEv2; set it to Auto or exclude the device".to_owned());
         }
-        let lid = port.lid.filter(|lid| *lid != 0).ok_or(
-            "it has no LID yet; is a subnet manager running on this InfiniBand fabric?",
-        )?;
+        let lid = port
+            .lid
+            .filter(|lid| *lid != 0)
+            .ok_or("it has no LID yet; is a subnet manager running on this InfiniBand fabric?")?;
         let index = self.index.unwrap_or(0);
         let entry = entry(port, index)?;
         let gid = entry.gid.parse().ok();
@@ -89,7 +90,10 @@ impl GidChoice {
             ));
         }
         let gid: Ipv6Addr = entry.gid.parse().map_err(|_| {
-            format!("it has no readable GID at index {index} (\"{}\")", entry.gid)
+            format!(
+                "it has no readable GID at index {index} (\"{}\")",
+                entry.gid
+            )
         })?;
         Ok((index, Address::Roce(gid)))
     }
@@ -122,7 +126,9 @@ impl GidChoice {
             GidFamily::IPv4 => "an IPv4 address",
             GidFamily::IPv6 => "a global IPv6 address",
         };
-        let within = route.map(|route| format!(" in {route}")).unwrap_or_default();
+        let within = route
+            .map(|route| format!(" in {route}"))
+            .unwrap_or_default();
         let netdev = port.netdev.as_deref().unwrap_or("its network interface");
         format!("it has no RoCEv2 GID with {wanted}{within}; give {netdev} one")
     }

@@ -23,7 +23,8 @@ pub fn assignments_ready(outcome: &MeshOutcome) -> Statement {
         }
     };
     let Some(in_force) = outcome.in_force.as_deref().filter(|_| !mesh.suspended) else {
-        let message = "the mesh is suspended (spec.suspend): its assignments are withdrawn".to_owned();
+        let message =
+            "the mesh is suspended (spec.suspend): its assignments are withdrawn".to_owned();
         return say(Status::False, "Suspended", message);
     };
     let notes = notes(&in_force.plan, is_about_members);
@@ -49,7 +50,11 @@ pub fn assignments_ready(outcome: &MeshOutcome) -> Statement {
                 counts.rnics,
                 appended(&notes)
             );
-            let reason = if notes.is_empty() { "AllAssigned" } else { "AssignedWithNotes" };
+            let reason = if notes.is_empty() {
+                "AllAssigned"
+            } else {
+                "AssignedWithNotes"
+            };
             say(Status::True, reason, message)
         }
     }
@@ -58,10 +63,15 @@ pub fn assignments_ready(outcome: &MeshOutcome) -> Statement {
 /// Nothing can be probed: why?
 fn nobody(in_force: &InForce, notes: &[String]) -> Statement {
     let (reason, message) = if in_force.members.is_empty() {
-        let message = "spec.nodeSelector matches no node; compare it with `kubectl get nodes --show-labels`";
+        let message =
+            "spec.nodeSelector matches no node; compare it with `kubectl get nodes --show-labels`";
         ("NoNodesSelected", message.to_owned())
     } else {
-        let nodes: FirstFive = in_force.members.iter().map(|(node, _)| node.as_str()).collect();
+        let nodes: FirstFive = in_force
+            .members
+            .iter()
+            .map(|(node, _)| node.as_str())
+            .collect();
         let message = format!(
             "none of the {} selected nodes ({nodes}) has an RNIC that can be probed{}",
             nodes.count(),
@@ -84,10 +94,16 @@ pub fn coverage_met(plan: &MeshPlan) -> Statement {
     } else if coverage.short > 0 || plan.findings.iter().any(is_shortfall) {
         say(Status::False, "Shortfall", notes.join("; "))
     } else if coverage.flows_wanted == 0 {
-        let message = format!("no paths between groups are to be covered{}", appended(&notes));
+        let message = format!(
+            "no paths between groups are to be covered{}",
+            appended(&notes)
+        );
         say(Status::True, "NotAskedFor", message)
     } else if coverage.group_pairs == 0 {
-        let message = format!("there is one group only, so no paths between groups{}", appended(&notes));
+        let message = format!(
+            "there is one group only, so no paths between groups{}",
+            appended(&notes)
+        );
         say(Status::True, "OneGroup", message)
     } else {
         let message = format!(
@@ -115,7 +131,10 @@ const fn is_about_members(finding: &Finding) -> bool {
 
 /// Findings that leave out something that was asked for.
 const fn is_shortfall(finding: &Finding) -> bool {
-    matches!(finding, Finding::CoverageShort { .. } | Finding::NotProbing { .. })
+    matches!(
+        finding,
+        Finding::CoverageShort { .. } | Finding::NotProbing { .. }
+    )
 }
 
 fn notes(plan: &MeshPlan, wanted: impl Fn(&Finding) -> bool) -> Vec<String> {

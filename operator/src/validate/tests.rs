@@ -29,7 +29,11 @@ fn an_empty_spec_probes_tor_mesh_inter_tor_and_control_everywhere() {
     let classes: Vec<_> = mesh.policy.classes.keys().copied().collect();
     assert_eq!(
         classes,
-        [ProbeClass::TorMesh, ProbeClass::InterTor, ProbeClass::Control]
+        [
+            ProbeClass::TorMesh,
+            ProbeClass::InterTor,
+            ProbeClass::Control
+        ]
     );
     assert_eq!(mesh.generation, 7);
 }
@@ -53,7 +57,10 @@ fn a_listed_class_is_on_unless_it_says_otherwise() {
 fn a_selector_that_is_none_says_which_operators_there_are() {
     let message = refused(json!({"nodeSelector": {"matchExpressions":
         [{"key": "a", "operator": "Near", "values": ["b"]}]}}));
-    assert!(message.contains("nodeSelector") && message.contains("NotIn"), "{message}");
+    assert!(
+        message.contains("nodeSelector") && message.contains("NotIn"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -71,11 +78,17 @@ fn a_route_that_is_none_is_quoted() {
 #[test]
 fn a_number_out_of_range_names_its_field() {
     let message = refused(json!({"tolerance": {"raiseAfter": -1}}));
-    assert!(message.contains("tolerance.raiseAfter") && message.contains("1 to 100"), "{message}");
+    assert!(
+        message.contains("tolerance.raiseAfter") && message.contains("1 to 100"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_spec_of_another_schema_is_refused_not_guessed() {
     let message = refused(json!({"thresholds": {"window": "soon"}}));
-    assert!(message.contains("cannot be read") && message.contains("soon"), "{message}");
+    assert!(
+        message.contains("cannot be read") && message.contains("soon"),
+        "{message}"
+    );
 }

@@ -62,7 +62,11 @@ impl View for AssignmentView {
         let (spec, status, unreadable) = match object.0 {
             Ok(object) => (object.spec, object.status, false),
             Err(invalid) => {
-                tracing::warn!(node = name, error = invalid.error, "an assignment cannot be read");
+                tracing::warn!(
+                    node = name,
+                    error = invalid.error,
+                    "an assignment cannot be read"
+                );
                 (Default::default(), None, true)
             }
         };
@@ -74,7 +78,9 @@ impl View for AssignmentView {
             };
             (entry.name.clone(), view)
         });
-        let written = status.as_ref().and_then(|status| status.reported_at.as_ref());
+        let written = status
+            .as_ref()
+            .and_then(|status| status.reported_at.as_ref());
         Self {
             entries: entries.collect(),
             uid: meta.uid.unwrap_or_default(),
@@ -108,7 +114,14 @@ impl View for AssignmentView {
 
     fn triggers(old: Option<&Self>, new: Option<&Self>) -> Triggers {
         let spec = |view: Option<&Self>| {
-            view.map(|v| (v.uid.clone(), v.owners.clone(), v.entries.clone(), v.unreadable))
+            view.map(|v| {
+                (
+                    v.uid.clone(),
+                    v.owners.clone(),
+                    v.entries.clone(),
+                    v.unreadable,
+                )
+            })
         };
         let status = |view: Option<&Self>| view.map(|v| Arc::clone(&v.status));
         Triggers {
@@ -194,7 +207,12 @@ mod tests {
 
     #[test]
     fn an_agents_clock_that_runs_ahead_makes_no_report_from_the_future() {
-        assert_eq!(view(object("100ms", 1), 30).reported_at.map(Timestamp::as_second), Some(30));
+        assert_eq!(
+            view(object("100ms", 1), 30)
+                .reported_at
+                .map(Timestamp::as_second),
+            Some(30)
+        );
     }
 
     #[test]

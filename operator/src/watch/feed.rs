@@ -41,7 +41,8 @@ pub async fn feed<V>(
         .with_factor(2.0)
         .with_jitter()
         .without_max_times();
-    let events = watch_kind(api, watcher::Config::default()).backoff(ExponentialBackoff::from(backoff));
+    let events =
+        watch_kind(api, watcher::Config::default()).backoff(ExponentialBackoff::from(backoff));
     let mut events = pin!(events);
     let mut failing = false;
     while let Some(event) = events.next().await {
@@ -58,7 +59,11 @@ pub async fn feed<V>(
             Err(error) => {
                 health.failed(kind);
                 if !std::mem::replace(&mut failing, true) {
-                    warn!(kind, error = crate::chain(&error), "watch failed, trying again");
+                    warn!(
+                        kind,
+                        error = crate::chain(&error),
+                        "watch failed, trying again"
+                    );
                 }
             }
         }

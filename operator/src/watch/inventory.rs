@@ -8,12 +8,16 @@ use rdmamesh_api::{RdmaNode, RdmaNodeStatus};
 
 use super::{Triggers, View};
 
+/// Reason of an agent's condition `Probing` when it could not survey its machine.
+const INVENTORY_FAILED: &str = "InventoryFailed";
+
 /// The inventory of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InventoryView {
     /// Name of the node.
     pub name: String,
-    /// What the agent wrote; `None` while it has not, or where it cannot be read.
+    /// What the agent wrote last when it could survey its machine: a survey that failed shows no ports, and
+    /// must not make them look gone. `None` while there was none, or where it cannot be read.
     pub status: Option<RdmaNodeStatus>,
     /// When the status was first seen as it is, by this host's clock; where that was before this process
     /// started, when the agent says that it wrote it.
@@ -26,13 +30,22 @@ impl View for InventoryView {
     fn of(object: Self::Object, now: Timestamp) -> Self {
         let name = object.meta().name.clone().unwrap_or_default();
         let status = match object.0 {
-            Ok(node) => node.status,
+            Ok(node) => node.status.filter(|status| {
+                let mut conditions = status.conditions.iter();
+                !conditions.any(|condition| condition.reason == INVENTORY_FAILED)
+            }),
             Err(invalid) => {
-                tracing::warn!(node = name, error = invalid.error, "an inventory cannot be read");
+                tracing::warn!(
+                    node = name,
+                    error = invalid.error,
+                    "an inventory cannot be read"
+                );
                 None
             }
         };
-        let written = status.as_ref().and_then(|status| status.reported_at.as_ref());
+        let written = status
+            .as_ref()
+            .and_then(|status| status.reported_at.as_ref());
         Self {
             reported_at: written.map(|written| written.0.min(now)),
             name,
@@ -41,6 +54,9 @@ impl View for InventoryView {
     }
 
     fn following(mut self, previous: &Self, now: Timestamp) -> Self {
+        if self.status.is_none() {
+            self.status.clone_from(&previous.status);
+        }
         if self.status == previous.status {
             self.reported_at = previous.reported_at;
         } else if self.reported_at.is_some() {
@@ -113,7 +129,10 @@ mod tests {
             status.epoch = "other".to_owned();
             status.ports[0].qpns = vec![17, 18];
         });
-        assert_eq!(InventoryView::triggers(Some(&old), Some(&new)), Triggers::default());
+        assert_eq!(
+            InventoryView::triggers(Some(&old), Some(&new)),
+            Triggers::default()
+        );
     }
 
     #[test]
@@ -122,6 +141,25 @@ mod tests {
         let new = view(|status| status.ports[0].state = "Down".to_owned());
         let triggers = InventoryView::triggers(Some(&old), Some(&new));
         assert!(triggers.plan && triggers.judge);
+    }
+
+    #[test]
+    fn a_survey_that_failed_does_not_make_ports_look_gone() {
+        let failed: DeserializeGuard<RdmaNode> = serde_json::from_value(serde_json::json!({
+            "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaNode", "metadata": {"name": "n"}, "spec": {},
+            "status": {"ports": [], "conditions": [{"type": "Probing", "status": "Unknown",
+                "reason": "InventoryFailed", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+        }))
+        .expect("an inventory");
+        let failed = InventoryView::of(failed, Timestamp::UNIX_EPOCH);
+        assert_eq!(failed.status, None, "nothing is known at first sight");
+        let known = view(|_| {});
+        let after = failed.following(&known, Timestamp::UNIX_EPOCH);
+        assert_eq!(after.status, known.status);
+        assert_eq!(
+            InventoryView::triggers(Some(&known), Some(&after)),
+            Triggers::default()
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What is kept of a `RdmaMesh`.
 
 use k8s_openapi::jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use kube::Resource;
+use kube::core::DeserializeGuard;
 use rdmamesh_api::{RdmaMesh, RdmaMeshSpec, RdmaMeshStatus};
 
 use super::{Triggers, View};

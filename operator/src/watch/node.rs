@@ -99,7 +99,10 @@ mod tests {
 
     #[test]
     fn a_node_takes_part_when_its_kubelet_says_ready_or_nothing() {
-        assert_eq!(state_of(json!({"metadata": {"name": "n"}})), NodeState::Ready);
+        assert_eq!(
+            state_of(json!({"metadata": {"name": "n"}})),
+            NodeState::Ready
+        );
         let ready = json!({"metadata": {"name": "n"},
             "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
         assert_eq!(state_of(ready), NodeState::Ready);
@@ -128,7 +131,8 @@ mod tests {
         let scaled_down = json!({"metadata": {"name": "n"}, "spec": {"unschedulable": true,
             "taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}});
         assert_eq!(state_of(scaled_down), NodeState::Deleting);
-        let deleted = json!({"metadata": {"name": "n", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let deleted =
+            json!({"metadata": {"name": "n", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         assert_eq!(state_of(deleted), NodeState::Deleting);
     }
 
@@ -141,6 +145,9 @@ mod tests {
             NodeView::of(node, Timestamp::UNIX_EPOCH)
         };
         let (old, new) = (view("2026-01-01T00:00:00Z"), view("2026-01-01T00:05:00Z"));
-        assert_eq!(NodeView::triggers(Some(&old), Some(&new)), Triggers::default());
+        assert_eq!(
+            NodeView::triggers(Some(&old), Some(&new)),
+            Triggers::default()
+        );
     }
 }

@@ -50,7 +50,11 @@ fn a_new_list_removes_what_is_gone_and_says_so() {
     }
     writer.apply(Event::Init, NOW);
     writer.apply(Event::InitApply(node("b", "1")), NOW);
-    assert_eq!(names(&cache), ["a", "b"], "the old copy stands until the list is complete");
+    assert_eq!(
+        names(&cache),
+        ["a", "b"],
+        "the old copy stands until the list is complete"
+    );
     assert!(writer.apply(Event::InitDone, NOW).plan);
     assert_eq!(names(&cache), ["b"]);
 }
@@ -88,7 +92,11 @@ async fn a_burst_settles_after_a_quiet_moment() {
             });
         }
     };
-    let settled = settle(&mut planning, Duration::from_millis(500), Duration::from_secs(2));
+    let settled = settle(
+        &mut planning,
+        Duration::from_millis(500),
+        Duration::from_secs(2),
+    );
     tokio::join!(burst, settled);
     assert_eq!(start.elapsed(), Duration::from_millis(800));
     assert_eq!(planning.borrow().plan, 3);

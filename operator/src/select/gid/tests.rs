@@ -60,7 +60,10 @@ fn auto_takes_a_global_ipv6_gid_where_there_is_no_ipv4_and_never_a_link_local_on
     assert_eq!(AUTO.of(&port, None), Ok((3, roce("fd00::1"))));
     port.gids.retain(|gid| gid.index != 3);
     let reason = AUTO.of(&port, None).expect_err("only link-local is left");
-    assert!(reason.contains("eth7") && reason.contains("RoCEv2"), "{reason}");
+    assert!(
+        reason.contains("eth7") && reason.contains("RoCEv2"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -78,7 +81,10 @@ fn a_route_decides_between_two_addresses() {
         (2, "RoCEv2", "::ffff:10.1.0.1"),
     ]);
     let route = "10.0.0.0/8".parse().expect("a prefix");
-    assert_eq!(AUTO.of(&port, Some(route)), Ok((2, roce("::ffff:10.1.0.1"))));
+    assert_eq!(
+        AUTO.of(&port, Some(route)),
+        Ok((2, roce("::ffff:10.1.0.1")))
+    );
 }
 
 #[test]
@@ -91,21 +97,31 @@ fn a_wanted_index_is_taken_where_it_exists() {
 fn a_wanted_index_that_does_not_exist_names_those_that_do() {
     let nine = choice(GidType::Auto, GidFamily::Auto, Some(9));
     let reason = nine.of(&typical(), None).expect_err("there is no ninth");
-    assert!(reason.contains("index 9") && reason.contains("0, 1, 2, 3, 4"), "{reason}");
+    assert!(
+        reason.contains("index 9") && reason.contains("0, 1, 2, 3, 4"),
+        "{reason}"
+    );
 }
 
 #[test]
 fn a_wanted_index_of_the_wrong_kind_names_the_right_ones() {
     let zero = choice(GidType::RoCEv2, GidFamily::Auto, Some(0));
     let reason = zero.of(&typical(), None).expect_err("index 0 is RoCEv1");
-    assert!(reason.contains("RoCEv1") && reason.contains("1, 3, 4"), "{reason}");
+    assert!(
+        reason.contains("RoCEv1") && reason.contains("1, 3, 4"),
+        "{reason}"
+    );
 }
 
 #[test]
 fn infiniband_is_addressed_by_lid_and_gid_zero() {
     let mut port = ethernet(&[(0, "IB", "fe80::2")]);
     port.link_layer = "InfiniBand".to_owned();
-    assert!(AUTO.of(&port, None).expect_err("no LID").contains("subnet manager"));
+    assert!(
+        AUTO.of(&port, None)
+            .expect_err("no LID")
+            .contains("subnet manager")
+    );
     port.lid = Some(7);
     let address = Address::InfiniBand {
         lid: 7,
@@ -113,13 +129,22 @@ fn infiniband_is_addressed_by_lid_and_gid_zero() {
     };
     assert_eq!(AUTO.of(&port, None), Ok((0, address)));
     let roce_only = choice(GidType::RoCEv2, GidFamily::Auto, None);
-    assert!(roce_only.of(&port, None).expect_err("wrong layer").contains("gid.type"));
+    assert!(
+        roce_only
+            .of(&port, None)
+            .expect_err("wrong layer")
+            .contains("gid.type")
+    );
 }
 
 #[test]
 fn an_ethernet_port_is_refused_where_infiniband_is_asked_for() {
     let ib = choice(GidType::IB, GidFamily::Auto, None);
-    assert!(ib.of(&typical(), None).expect_err("wrong layer").contains("gid.type"));
+    assert!(
+        ib.of(&typical(), None)
+            .expect_err("wrong layer")
+            .contains("gid.type")
+    );
 }
 
 #[test]
