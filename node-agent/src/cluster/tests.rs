@@ -117,7 +117,11 @@ async fn answer(State(server): State<Arc<Server>>, request: Request<Body>) -> Re
         (&Method::GET, path, _)
             if path.ends_with("assignments") && seen.query.contains("watch=") =>
         {
-            failure(StatusCode::GONE)
+            let expired = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                "reason": "Expired", "message": "list again", "code": 410,
+            });
+            axum::Json(json!({"type": "ERROR", "object": expired})).into_response()
         }
         (&Method::GET, path, mood) if path.ends_with("assignments") => {
             let items = if mood == Mood::Empty {
@@ -164,7 +168,7 @@ async fn answer(State(server): State<Arc<Server>>, request: Request<Body>) -> Re
 async fn only_the_absence_of_the_assignment_withdraws_the_plan() {
     let (server, stop) = (Arc::new(Server::default()), CancellationToken::new());
     server.set(Mood::Down);
-    let (out, mut assigned) = watch::channel(Assigned::Unknown);
+    let (out, assigned) = watch::channel(Assigned::Unknown);
     let task = tokio::spawn(watch_assignment(
         server.client(),
         "host1".into(),
@@ -183,20 +187,14 @@ async fn only_the_absence_of_the_assignment_withdraws_the_plan() {
         spec: Arc::new(RdmaProbeAssignmentSpec::default()),
         generation: Some(4),
     };
-    assigned
-        .wait_for(|now| *now == present)
-        .await
-        .expect("the watch lives");
+    until(|| *assigned.borrow() == present).await;
     server.set(Mood::Down);
     let before = server.seen(&Method::GET, "assignments").len();
     server.sees(&Method::GET, "assignments", before + 10).await;
     assert_eq!(*assigned.borrow(), present, "an error is no answer");
 
     server.set(Mood::Empty);
-    assigned
-        .wait_for(|now| *now == Assigned::Absent)
-        .await
-        .expect("the watch lives");
+    until(|| *assigned.borrow() == Assigned::Absent).await;
     let queries = server.seen(&Method::GET, "assignments");
     let scoped = |seen: &Seen| seen.query.contains("fieldSelector=metadata.name%3Dhost1");
     assert!(queries.iter().all(scoped), "{queries:?}");
@@ -378,7 +376,7 @@ async fn a_deleted_node_object_is_made_again_and_an_outage_ends_with_the_newest_
 #[tokio::test(start_paused = true)]
 async fn the_internal_address_and_the_uid_of_the_node_are_found() {
     let (server, stop) = (Arc::new(Server::default()), CancellationToken::new());
-    let (out, mut host) = watch::channel(None);
+    let (out, host) = watch::channel(None);
     let recheck = Arc::new(Notify::new());
     let task = tokio::spawn(watch_host(
         server.client(),
@@ -387,12 +385,8 @@ async fn the_internal_address_and_the_uid_of_the_node_are_found() {
         recheck,
         stop.clone(),
     ));
-    let found = host
-        .wait_for(Option::is_some)
-        .await
-        .expect("the watch lives")
-        .clone();
-    let found = found.expect("it is some");
+    until(|| host.borrow().is_some()).await;
+    let found = host.borrow().clone().expect("it is some");
     assert_eq!(found.internal_ip, "10.12.0.2".parse().ok());
     assert_eq!(&*found.uid, "u-1");
     stop.cancel();
