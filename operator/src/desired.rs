@@ -38,7 +38,7 @@ impl DesiredMesh {
     pub fn entry(&self, name: &str, node: &NodeName) -> Option<MeshAssignment> {
         self.plan
             .assignment(node)
-            .map(|assignment| entry(name, assignment))
+            .map(|assignment| entry(name, &assignment))
     }
 }
 
@@ -55,7 +55,7 @@ pub fn owner(name: &str, uid: &str) -> OwnerReference {
     }
 }
 
-fn entry(mesh: &str, assignment: NodeAssignment) -> MeshAssignment {
+fn entry(mesh: &str, assignment: &NodeAssignment) -> MeshAssignment {
     let classes = assignment
         .classes
         .iter()
@@ -78,11 +78,11 @@ fn entry(mesh: &str, assignment: NodeAssignment) -> MeshAssignment {
         p99: assignment.thresholds.p99.into(),
         classes: classes.collect(),
         traffic_classes: traffic_classes.collect(),
-        rnics: assignment.rnics.into_iter().map(rnic).collect(),
+        rnics: assignment.rnics.iter().map(rnic).collect(),
     }
 }
 
-fn rnic(rnic: LocalRnic) -> AssignedRnic {
+fn rnic(rnic: &LocalRnic) -> AssignedRnic {
     AssignedRnic {
         device: rnic.device.to_string(),
         port: rnic.port,

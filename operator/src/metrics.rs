@@ -100,6 +100,16 @@ pub struct Metrics {
     healthy: Family<Mesh, Gauge>,
 }
 
+/// The encoder adds `_total` to counters itself.
+fn base(name: &str) -> &str {
+    name.trim_end_matches("_total")
+}
+
+fn help(name: &str) -> &'static str {
+    let described = TABLE.iter().find(|described| described.name == name);
+    described.map_or("", |described| described.help)
+}
+
 /// 1 ms to 65 s: a plan of a laptop's cluster and a first pass over 10,000 nodes.
 fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 4.0, 9))
@@ -132,49 +142,25 @@ impl Metrics {
     /// Registers every metric under its name of the table.
     fn registered(&self) -> Registry {
         let mut registry = Registry::default();
-        for Described { name, help, .. } in TABLE {
-            // The encoder adds `_total` to counters, and a full stop to every help text.
-            let base = name.trim_end_matches("_total");
-            match *name {
-                "rdmamesh_operator_leader" => registry.register(base, *help, self.leader.clone()),
-                "rdmamesh_operator_pass_duration_seconds" => {
-                    registry.register(base, *help, self.pass_duration.clone());
-                }
-                "rdmamesh_operator_passes_total" => {
-                    registry.register(base, *help, self.passes.clone())
-                }
-                "rdmamesh_operator_plan_duration_seconds" => {
-                    registry.register(base, *help, self.plan_duration.clone());
-                }
-                "rdmamesh_operator_assignments_written_total" => {
-                    registry.register(base, *help, self.written.clone());
-                }
-                "rdmamesh_operator_assignments_withdrawn_total" => {
-                    registry.register(base, *help, self.withdrawn.clone());
-                }
-                "rdmamesh_operator_assignments_deleted_total" => {
-                    registry.register(base, *help, self.deleted.clone());
-                }
-                "rdmamesh_operator_apply_errors_total" => {
-                    registry.register(base, *help, self.apply_errors.clone());
-                }
-                "rdmamesh_operator_status_writes_total" => {
-                    registry.register(base, *help, self.status_writes.clone());
-                }
-                "rdmamesh_operator_events_total" => {
-                    registry.register(base, *help, self.events.clone())
-                }
-                "rdmamesh_operator_watch_errors_total" => {
-                    registry.register(base, *help, self.watch_errors.clone());
-                }
-                "rdmamesh_operator_suspects" => {
-                    registry.register(base, *help, self.suspects.clone())
-                }
-                "rdmamesh_operator_fabric_healthy" => {
-                    registry.register(base, *help, self.healthy.clone());
-                }
-                _ => {}
-            }
+        macro_rules! register {
+            ($($name:literal => $metric:ident),* $(,)?) => {
+                $(registry.register(base($name), help($name), self.$metric.clone());)*
+            };
+        }
+        register! {
+            "rdmamesh_operator_leader" => leader,
+            "rdmamesh_operator_pass_duration_seconds" => pass_duration,
+            "rdmamesh_operator_passes_total" => passes,
+            "rdmamesh_operator_plan_duration_seconds" => plan_duration,
+            "rdmamesh_operator_assignments_written_total" => written,
+            "rdmamesh_operator_assignments_withdrawn_total" => withdrawn,
+            "rdmamesh_operator_assignments_deleted_total" => deleted,
+            "rdmamesh_operator_apply_errors_total" => apply_errors,
+            "rdmamesh_operator_status_writes_total" => status_writes,
+            "rdmamesh_operator_events_total" => events,
+            "rdmamesh_operator_watch_errors_total" => watch_errors,
+            "rdmamesh_operator_suspects" => suspects,
+            "rdmamesh_operator_fabric_healthy" => healthy,
         }
         registry
     }

@@ -35,6 +35,9 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Without any change everything is compared this often, in case a watch lied.
 const RESYNC: Duration = Duration::from_secs(300);
 
+/// A mesh as it was read, and what checking it came to.
+type Checked = (Arc<MeshView>, Result<Arc<ValidMesh>, String>);
+
 /// Plans and writes assignments.
 pub struct Planner {
     caches: Caches,
@@ -149,7 +152,7 @@ impl Planner {
         let nodes = self.caches.nodes.snapshot();
         let inventories = self.caches.inventories.snapshot();
         let assignments = self.caches.assignments.snapshot();
-        let checked: Vec<(Arc<MeshView>, Result<Arc<ValidMesh>, String>)> = meshes
+        let checked: Vec<Checked> = meshes
             .values()
             .filter(|view| !view.deleting)
             .map(|view| {
@@ -192,12 +195,7 @@ fn pauses() -> ExponentialBackoff {
 }
 
 /// Puts specs, plans and what was in force before together.
-fn outcome(
-    checked: Vec<(Arc<MeshView>, Result<Arc<ValidMesh>, String>)>,
-    input: &PlanInput,
-    mut plan: Plan,
-    before: &Outcome,
-) -> Outcome {
+fn outcome(checked: Vec<Checked>, input: &PlanInput, mut plan: Plan, before: &Outcome) -> Outcome {
     let mut members: BTreeMap<&str, _> = input
         .meshes
         .iter()
@@ -263,3 +261,6 @@ impl Outcome {
         desired
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use rdmamesh_api::node::GidStatus;
 use serde_json::json;
 
 use super::*;
+use crate::fixtures::views;
 use crate::validate::validate;
 use crate::watch::{MeshView, View};
 
@@ -59,12 +60,6 @@ fn inventory(name: &str, ports: Vec<PortStatus>) -> InventoryView {
         }),
         reported_at: None,
     }
-}
-
-fn views<V: crate::watch::View>(all: Vec<V>) -> Views<V> {
-    all.into_iter()
-        .map(|view| (view.name().to_owned(), Arc::new(view)))
-        .collect()
 }
 
 fn members_of(
