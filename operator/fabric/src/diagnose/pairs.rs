@@ -168,10 +168,8 @@ fn confidence(facts: &Facts<'_>, reported: &Reported, words: (Word, Word)) -> u8
         let deviation = (limit * (1.0 - limit) / as_f64(sent)).sqrt();
         1.0 / (1.0 + (-1.702 * (ratio - limit) / deviation).exp())
     });
-    let slow = directions()
-        .filter(|direction| direction.p99.is_some())
-        .count();
-    let by_latency = if slow > 0 { 0.8 } else { 0.0 };
+    let timed: u64 = directions().map(|direction| direction.timed).sum();
+    let by_latency = as_f64(timed) / (as_f64(timed) + 3.84);
     let most = match words {
         (Word::Ill, Word::Ill) => 0.95,
         (Word::Well, _) | (_, Word::Well) => 0.80,

@@ -107,7 +107,7 @@ fn residual_loss_after_the_port_is_back_does_not_name_its_paths() {
     for _ in 0..5 {
         assert_named(&judge.after(1, &back), &["host2/rxe0"]);
     }
-    assert_named(&judge.after(5, &healthy(4)), &[]);
+    assert_named(&judge.after(6, &healthy(4)), &[]);
 }
 
 #[test]
