@@ -6,6 +6,7 @@
 mod clock;
 mod grh;
 mod open;
+mod queues;
 mod slots;
 mod wake;
 
@@ -13,11 +14,13 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ibverbs_sys::{ibv_wc_flags, ibv_wc_status};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use self::clock::StampClock;
+use self::queues::Queues;
 use self::slots::{InFlight, RequestId, SendSlots};
 use self::wake::{WakeCell, WakeState};
 use crate::address::{AddressHandle, AddressMaker, PeerAddress};
@@ -29,12 +32,15 @@ use crate::gid::Gid;
 use crate::port::PortNum;
 use crate::sys::address::AddressTable;
 use crate::sys::completion_queue::{BATCH, CompletionQueue, WorkCompletion};
-use crate::sys::queue_pair::{Destination, QueuePair};
+use crate::sys::queue_pair::Destination;
 use crate::sys::region::Region;
 
 /// At most this many completions are taken by one `poll`, so that a flood cannot keep its caller
 /// from its other work.
 const POLL_LIMIT: usize = 1024;
+
+/// How long `ready` waits before the next poll while a queue pair is being emptied.
+const FLUSH_PAUSE: Duration = Duration::from_millis(2);
 
 /// What to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,14 +91,12 @@ impl AsRawFd for NotificationFd {
 pub struct UdEndpoint {
     // Fields are dropped in this order: queue pairs, registered memory, then the queue with its
     // descriptor.
-    qps: Vec<QueuePair>,
+    queues: Queues,
     qpns: Vec<u32>,
     region: Region,
     sends: SendSlots,
     /// Taken off the queue when a send slot was needed; handed out by the next poll.
     early: Vec<Completion>,
-    /// Receive slots that the device refused to take back; tried again at the next poll.
-    unposted: Vec<(usize, usize)>,
     notifications: AsyncFd<NotificationFd>,
     cq: Arc<CompletionQueue>,
     clock: StampClock,
@@ -152,6 +156,14 @@ impl UdEndpoint {
         }
     }
 
+    /// How often a failed queue pair was brought back since the endpoint was opened. Each time the
+    /// datagrams in flight on it were lost here, not in the fabric; sends among them completed with
+    /// an error status.
+    #[must_use]
+    pub fn recoveries(&self) -> u64 {
+        self.queues.recoveries()
+    }
+
     /// Makes an address handle; callers keep one per flow. **May block for up to a second** where
     /// the kernel has to resolve a neighbour: use [`Self::address_maker`] where that matters.
     ///
@@ -180,31 +192,28 @@ impl UdEndpoint {
         token: u64,
     ) -> Result<(), PostError> {
         let slot = self.free_slot().ok_or(PostError::NoSlot)?;
-        let count = self.qps.len();
-        let qp = self.qps.get(qp_index).ok_or(PostError::NoSuchQp {
-            index: qp_index,
-            count,
-        })?;
         let address = to
             .in_table(&self.addresses)
             .ok_or(PostError::ForeignAddress)?;
-        let max = self.region.slots().max_payload;
-        let element = self.region.fill(slot, payload).ok_or(PostError::TooLong {
-            len: payload.len(),
-            max,
-        })?;
+        let (len, max) = (payload.len(), self.region.slots().max_payload);
+        let element = self
+            .region
+            .fill(slot, payload)
+            .ok_or(PostError::TooLong { len, max })?;
         let destination = Destination {
             address,
             qpn: remote_qpn,
             qkey: self.qkey,
         };
-        qp.post_send(RequestId::Send(slot).encode(), element, &destination)
-            .map_err(PostError::Device)?;
+        self.queues
+            .post_send(qp_index, RequestId::Send(slot), element, &destination)?;
+        let _address = to.clone();
         self.sends.occupy(
             slot,
             InFlight {
                 token,
-                address: to.clone(),
+                qp_index,
+                _address,
             },
         );
         Ok(())
@@ -217,12 +226,12 @@ impl UdEndpoint {
     /// # Errors
     /// [`VerbsError::DeviceGone`] or [`VerbsError::Verb`]: drop the endpoint.
     pub fn poll(&mut self, out: &mut Vec<Completion>) -> Result<usize> {
-        for (qp_index, slot) in std::mem::take(&mut self.unposted) {
-            self.post_receive(qp_index, slot);
-        }
+        self.queues.post_refused(&self.region);
         let before = out.len();
         out.append(&mut self.early);
         let full = self.take_completions(out)?;
+        let recovered = self.queues.recover(&self.region);
+        recovered.map_err(|error| self.failed("queue pair recovery", error))?;
         self.more.store(full, Ordering::Release);
         Ok(out.len() - before)
     }
@@ -278,6 +287,11 @@ impl UdEndpoint {
         if self.more.load(Ordering::Acquire) {
             return Ok(());
         }
+        if self.queues.any_failed() {
+            // Flushed requests need not notify; they come within a millisecond or two.
+            tokio::time::sleep(FLUSH_PAUSE).await;
+            return Ok(());
+        }
         loop {
             match self.wake.get() {
                 WakeState::Unarmed => return self.arm(),
@@ -328,29 +342,23 @@ impl UdEndpoint {
     fn complete(&mut self, completion: &WorkCompletion, out: &mut Vec<Completion>) {
         match RequestId::decode(completion.wr_id) {
             RequestId::Send(slot) => {
-                let Some(InFlight { token, address }) = self.sends.finish(slot) else {
+                let Some(sent) = self.sends.finish(slot) else {
                     tracing::error!(slot, "send completion for a free slot");
                     return;
                 };
-                drop(address);
-                let status = CompletionStatus::from_raw(completion.status);
+                self.queues.sent(sent.qp_index, completion.status);
                 out.push(Completion::Sent {
-                    token,
-                    status,
+                    token: sent.token,
+                    status: CompletionStatus::from_raw(completion.status),
                     stamp: self.clock.stamp(completion.stamp),
                 });
             }
             RequestId::Receive { qp_index, slot } => {
+                self.queues.received(qp_index, completion.status);
                 if completion.status == ibv_wc_status::IBV_WC_SUCCESS {
                     out.extend(self.received(qp_index, slot, completion));
-                } else if completion.status == ibv_wc_status::IBV_WC_WR_FLUSH_ERR {
-                    // The queue pair is in the error state: buffers given back would come straight
-                    // back.
-                    return;
-                } else {
-                    tracing::warn!(qp_index, status = completion.status, "receive failed");
                 }
-                self.post_receive(qp_index, slot);
+                self.queues.post_receive(qp_index, slot, &self.region);
             }
         }
     }
@@ -383,23 +391,6 @@ impl UdEndpoint {
         })
     }
 
-    /// Gives one receive slot to the device, now or at the next poll.
-    fn post_receive(&mut self, qp_index: usize, slot: usize) {
-        let (Some(qp), Some(element)) = (self.qps.get(qp_index), self.region.recv_element(slot))
-        else {
-            tracing::error!(
-                qp_index,
-                slot,
-                "receive completion for a slot that does not exist"
-            );
-            return;
-        };
-        if let Err(error) = qp.post_recv(RequestId::Receive { qp_index, slot }.encode(), element) {
-            tracing::debug!(qp_index, slot, %error, "receive buffer refused");
-            self.unposted.push((qp_index, slot));
-        }
-    }
-
     fn failed(&self, verb: &'static str, source: io::Error) -> VerbsError {
         let device = self.device.clone();
         match source.raw_os_error() {
@@ -417,7 +408,7 @@ impl Drop for UdEndpoint {
     fn drop(&mut self) {
         // What others may still hold (handles, makers, streams) must not keep the device open.
         // Queue pairs and the rest follow as fields; the context closes with the last of them.
-        self.qps.clear();
+        self.queues.clear();
         self.addresses.close();
         self.events.close();
     }

@@ -136,6 +136,9 @@ pub enum PostError {
         /// How many there are.
         count: usize,
     },
+    /// The queue pair has failed and is being brought back, which takes milliseconds.
+    #[error("queue pair is being brought back")]
+    Recovering,
     /// The address handle was made by another endpoint, or its endpoint was opened again since.
     #[error("address handle of another endpoint")]
     ForeignAddress,

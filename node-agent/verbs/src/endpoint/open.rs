@@ -8,6 +8,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::clock::StampClock;
+use super::queues::Queues;
 use super::slots::SendSlots;
 use super::wake::WakeCell;
 use super::{EndpointConfig, Flows, NotificationFd, UdEndpoint};
@@ -60,11 +61,10 @@ pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
     let events = EventSource::new(Arc::clone(&context)).map_err(verb("epoll_ctl"))?;
     let mut endpoint = UdEndpoint {
         qpns: qps.iter().map(QueuePair::number).collect(),
-        qps,
+        queues: Queues::new(qps, sizes.recv),
         region,
         sends: SendSlots::new(sizes.send),
         early: Vec::new(),
-        unposted: Vec::new(),
         notifications,
         clock: StampClock::new(cq.stamps()),
         cq,
@@ -77,7 +77,11 @@ pub(super) fn open(config: &EndpointConfig) -> Result<UdEndpoint> {
         qkey: config.qkey,
         flows,
     };
-    post_all_receives(&mut endpoint, sizes.recv)?;
+    let refused = endpoint.queues.post_all(&endpoint.region);
+    if refused > 0 {
+        let source = io::Error::other(format!("{refused} receive buffers refused"));
+        return Err(verb("ibv_post_recv")(source));
+    }
     tracing::info!(
         device = config.device,
         port = %config.port,
@@ -285,26 +289,6 @@ fn register(
             device: config.device.clone(),
             source,
         },
-    })
-}
-
-fn post_all_receives(endpoint: &mut UdEndpoint, per_qp: usize) -> Result<()> {
-    for qp_index in 0..endpoint.qps.len() {
-        for slot in qp_index * per_qp..(qp_index + 1) * per_qp {
-            endpoint.post_receive(qp_index, slot);
-        }
-    }
-    if endpoint.unposted.is_empty() {
-        return Ok(());
-    }
-    let source = io::Error::other(format!(
-        "{} receive buffers refused",
-        endpoint.unposted.len()
-    ));
-    Err(VerbsError::Verb {
-        verb: "ibv_post_recv",
-        device: endpoint.device.clone(),
-        source,
     })
 }
 

@@ -38,8 +38,9 @@ impl RequestId {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) token: u64,
+    pub(super) qp_index: usize,
     /// Held so that the handle is not destroyed under the device.
-    pub(super) address: AddressHandle,
+    pub(super) _address: AddressHandle,
 }
 
 /// The send slots.

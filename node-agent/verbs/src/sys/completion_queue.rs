@@ -171,22 +171,17 @@ impl CompletionQueue {
 
     /// Takes the pending notification off the channel; false when there is none.
     pub(crate) fn take_notification(&self) -> io::Result<bool> {
-        let (mut queue, mut cookie) = (std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: the channel is live and both out-pointers are valid to write to.
-        let got = check(unsafe {
-            ffi::ibv_get_cq_event(self.channel.raw.as_ptr(), &raw mut queue, &raw mut cookie)
-        });
-        match got {
-            Ok(()) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
+        loop {
+            let (mut queue, mut cookie) = (std::ptr::null_mut(), std::ptr::null_mut());
+            let channel = self.channel.raw.as_ptr();
+            // SAFETY: the channel is live and both out-pointers are valid to write to.
+            match check(unsafe { ffi::ibv_get_cq_event(channel, &raw mut queue, &raw mut cookie) })
             {
-                return Ok(false);
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
         if self.unacknowledged.fetch_add(1, Ordering::AcqRel) + 1 >= ACK_BATCH {
             self.acknowledge();

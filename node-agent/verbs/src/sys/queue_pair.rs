@@ -13,6 +13,9 @@ use super::context::ProtectionDomain;
 use super::{check, log_release};
 use crate::port::PortNum;
 
+/// A piece of registered memory.
+pub(crate) use ffi::ibv_sge as ScatterElement;
+
 /// What a queue pair is made with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueuePairConfig {
@@ -30,6 +33,7 @@ pub(crate) struct QueuePair {
     number: u32,
     /// Payloads up to this many bytes may travel inside the work request.
     inline: u32,
+    config: QueuePairConfig,
     pd: Arc<ProtectionDomain>,
     _cq: Arc<CompletionQueue>,
 }
@@ -55,14 +59,7 @@ impl QueuePair {
         // Not every device can take a whole payload inline; all can take none.
         let qp =
             create(pd, cq, config, config.max_payload).or_else(|_| create(pd, cq, config, 0))?;
-        qp.to_init(config)?;
-        qp.to_state(state::IBV_QPS_RTR, ffi::ibv_qp_attr::default(), Mask(0))?;
-        // The packet sequence number of UD is not checked by anyone.
-        qp.to_state(
-            state::IBV_QPS_RTS,
-            ffi::ibv_qp_attr::default(),
-            Mask::IBV_QP_SQ_PSN,
-        )?;
+        qp.bring_up()?;
         Ok(qp)
     }
 
@@ -70,15 +67,30 @@ impl QueuePair {
         self.number
     }
 
-    fn to_init(&self, config: &QueuePairConfig) -> io::Result<()> {
-        let attributes = ffi::ibv_qp_attr {
+    /// Moves it to the error state, in which the device gives all its requests back.
+    pub(crate) fn fail(&self) -> io::Result<()> {
+        self.to_state(state::IBV_QPS_ERR, ffi::ibv_qp_attr::default(), Mask(0))
+    }
+
+    /// Makes it as new, with the same number. The device must have given back all its requests.
+    pub(crate) fn restart(&self) -> io::Result<()> {
+        self.to_state(state::IBV_QPS_RESET, ffi::ibv_qp_attr::default(), Mask(0))?;
+        self.bring_up()
+    }
+
+    fn bring_up(&self) -> io::Result<()> {
+        let none = ffi::ibv_qp_attr::default;
+        let init = ffi::ibv_qp_attr {
             pkey_index: 0,
-            port_num: config.port.get(),
-            qkey: config.qkey,
-            ..Default::default()
+            port_num: self.config.port.get(),
+            qkey: self.config.qkey,
+            ..none()
         };
         let mask = Mask::IBV_QP_PKEY_INDEX | Mask::IBV_QP_PORT | Mask::IBV_QP_QKEY;
-        self.to_state(state::IBV_QPS_INIT, attributes, mask)
+        self.to_state(state::IBV_QPS_INIT, init, mask)?;
+        self.to_state(state::IBV_QPS_RTR, none(), Mask(0))?;
+        // The packet sequence number of UD is not checked by anyone.
+        self.to_state(state::IBV_QPS_RTS, none(), Mask::IBV_QP_SQ_PSN)
     }
 
     fn to_state(
@@ -95,7 +107,7 @@ impl QueuePair {
     }
 
     /// Gives a receive buffer to the device.
-    pub(crate) fn post_recv(&self, id: u64, mut buffer: ffi::ibv_sge) -> io::Result<()> {
+    pub(crate) fn post_recv(&self, id: u64, mut buffer: ScatterElement) -> io::Result<()> {
         let post = self
             .pd
             .context()
@@ -119,7 +131,7 @@ impl QueuePair {
     pub(crate) fn post_send(
         &self,
         id: u64,
-        mut payload: ffi::ibv_sge,
+        mut payload: ScatterElement,
         to: &Destination,
     ) -> io::Result<()> {
         let post = self
@@ -186,6 +198,7 @@ fn create(
         raw,
         number,
         inline,
+        config: *config,
         pd: Arc::clone(pd),
         _cq: Arc::clone(cq),
     })
