@@ -13,7 +13,8 @@ RIG  := target/release/rig
 PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config libibverbs-dev ibverbs-providers libnl-3-dev \
 	libnl-route-3-dev qemu-system-x86 busybox-static iproute2 kmod cpio xz-utils zstd rdma-core ibverbs-utils perftest \
 	tcpdump nftables procps openssl curl socat debian-archive-keyring
-SCENARIO ?= e2e/scenarios/lossy-spine-link.yaml
+# The optimised programs are what is tested and shown, also when a debug build is newer.
+export RDMAMESH_PROFILE := release
 
 .PHONY: help deps tools build demo down test lint t0 t1 t2 bench clean
 

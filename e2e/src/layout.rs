@@ -82,13 +82,17 @@ impl Layout {
         self.workspace.join("e2e/tools").join(family)
     }
 
-    /// One of this workspace's own programs; the debug and the release build compete by age, newest wins.
+    /// One of this workspace's own programs: the build that `RDMAMESH_PROFILE` (`debug` or `release`) names, as the
+    /// Makefile does; without it both compete by age and the newest wins.
     ///
     /// # Errors
-    /// When neither is built; the message says how to build it.
+    /// When it is not built; the message says how to build it.
     pub fn product(&self, program: &str) -> Result<PathBuf> {
-        let newest = ["debug", "release"]
+        let chosen = std::env::var("RDMAMESH_PROFILE").ok();
+        let profiles = ["debug", "release"];
+        let newest = profiles
             .iter()
+            .filter(|profile| chosen.as_deref().is_none_or(|chosen| chosen == **profile))
             .map(|profile| self.target.join(profile).join(program))
             .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
             .max();
