@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, Resource};
 use rdmamesh_api::{RdmaNode, RdmaNodeStatus, RdmaProbeAssignment, RdmaProbeAssignmentStatus};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::host::HostNode;
@@ -55,14 +56,14 @@ impl StatusApi {
 
     /// Replaces the status of the `RdmaNode`.
     pub(super) async fn write_node(&self, status: &RdmaNodeStatus) -> Result<(), WriteError> {
-        let patch = Patch::Apply(status_of::<RdmaNode>(&self.node, json!(status)));
+        let patch = Patch::Apply(status_of::<RdmaNode>(&self.node, status));
         bounded(self.nodes.patch_status(&self.node, &params(), &patch)).await
     }
 }
 
 impl AssignmentSink for StatusApi {
     async fn write(&self, status: RdmaProbeAssignmentStatus) -> Result<(), WriteError> {
-        let patch = Patch::Apply(status_of::<RdmaProbeAssignment>(&self.node, json!(status)));
+        let patch = Patch::Apply(status_of::<RdmaProbeAssignment>(&self.node, &status));
         bounded(self.assignments.patch_status(&self.node, &params(), &patch)).await
     }
 }
@@ -72,7 +73,7 @@ fn params() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force()
 }
 
-fn status_of<K: Resource<DynamicType = ()>>(name: &str, status: Value) -> Value {
+fn status_of<K: Resource<DynamicType = ()>>(name: &str, status: &impl Serialize) -> Value {
     json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
