@@ -5,8 +5,8 @@
 //! the verdict into the mesh's status, from which [`State::recover`] rebuilds the open cases after a
 //! restart.
 //!
-//! Steps: read the facts ([`facts`]), see which paths are ill and which are known to be well ([`pairs`]),
-//! move the cases on ([`cases`]), put it into words ([`health`], [`sentence`]). The vote on RNICs, links
+//! Steps: read the facts (`facts`), see which paths are ill and which are known to be well (`pairs`),
+//! move the cases on (`cases`), put it into words (`health`, `sentence`). The vote on RNICs, links
 //! and switches belongs between the second and the third; evidence carries flows, paths and link tallies
 //! for it already.
 

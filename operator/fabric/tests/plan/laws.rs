@@ -7,7 +7,8 @@ use rdmamesh_fabric::plan::{Address, Availability, NodeState, PlanInput, ProbeCl
 use rdmamesh_fabric::{NodeName, ProbeRate, RnicName};
 
 use crate::fabric::{
-    any_members, any_policy, assignments, in_degrees, mesh, pairs, plan_one, policy, racks, targets,
+    any_members, any_policy, assignments, in_degrees, mesh, node, only, pairs, plan_one, policy,
+    racks, targets,
 };
 
 /// Which fabric an address belongs to, as the field says it.
@@ -17,6 +18,50 @@ fn family(address: Address) -> &'static str {
         Address::Roce(_) => "RoCEv2 over IPv6",
         Address::InfiniBand { .. } => "InfiniBand",
     }
+}
+
+/// Most probers, up to `wanted` per RNIC, that can be had when everybody probes up to `peers` RNICs of
+/// other hosts: maximum flow by augmenting paths over (prober, target) edges.
+fn most_probers(rnics: &[RnicName], peers: usize, wanted: impl Fn(&RnicName) -> usize) -> usize {
+    fn augment(
+        target: usize,
+        rnics: &[RnicName],
+        peers: usize,
+        probed: &mut [Vec<usize>],
+        tried: &mut [bool],
+    ) -> bool {
+        for prober in 0..rnics.len() {
+            if rnics[prober].node == rnics[target].node || probed[prober].contains(&target) {
+                continue;
+            }
+            if probed[prober].len() < peers {
+                probed[prober].push(target);
+                return true;
+            }
+            for slot in 0..peers {
+                let other = probed[prober][slot];
+                if std::mem::replace(&mut tried[other], true) {
+                    continue;
+                }
+                if augment(other, rnics, peers, probed, tried) {
+                    let slot = probed[prober].iter().position(|t| *t == other);
+                    probed[prober][slot.expect("nobody else moved it")] = target;
+                    return true;
+                }
+            }
+        }
+        false
+    }
+    let mut probed = vec![Vec::new(); rnics.len()];
+    let mut placed = 0;
+    for target in 0..rnics.len() {
+        for _ in 0..wanted(&rnics[target]) {
+            let mut tried = vec![false; rnics.len()];
+            tried[target] = true;
+            placed += usize::from(augment(target, rnics, peers, &mut probed, &mut tried));
+        }
+    }
+    placed
 }
 
 proptest! {
@@ -199,6 +244,32 @@ proptest! {
         for (rnic, degree) in in_degrees(&plan, ProbeClass::TorMesh) {
             prop_assert!(degree >= 2, "{rnic} is probed by {degree}");
         }
+    }
+
+    #[test]
+    fn as_many_rnics_have_two_probers_as_the_slots_allow(
+        hosts in prop::collection::vec(1u32..6, 2..7),
+        peers in 2u16..5,
+    ) {
+        let members: Vec<_> = (0..)
+            .zip(&hosts)
+            .map(|(id, rnics)| node(id, "rack", *rnics))
+            .collect();
+        let mut policy = only(ProbeClass::TorMesh);
+        policy.budget.max_peers_per_rnic = peers;
+        policy.budget.max_probes_per_second = 100_000;
+        let plan = plan_one(policy, members);
+        let all: u32 = hosts.iter().sum();
+        let wanted = |rnic: &RnicName| {
+            let host = rnic.node.as_str().trim_start_matches("node-").parse::<usize>();
+            2.min(all - hosts[host.expect("nodes are numbered")]) as usize
+        };
+        let placed: usize = in_degrees(&plan, ProbeClass::TorMesh)
+            .iter()
+            .map(|(rnic, degree)| wanted(rnic).min(*degree))
+            .sum();
+        let rnics: Vec<RnicName> = plan.rnics().collect();
+        prop_assert_eq!(placed, most_probers(&rnics, usize::from(peers), wanted));
     }
 
     #[test]
