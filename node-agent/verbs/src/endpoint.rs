@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ibverbs_sys::{ibv_wc_flags, ibv_wc_status};
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::time::timeout;
 
 use self::clock::StampClock;
 use self::queues::Queues;
@@ -207,6 +208,7 @@ impl UdEndpoint {
         };
         self.queues
             .post_send(qp_index, RequestId::Send(slot), element, &destination)?;
+        self.wake.posted();
         let _address = to.clone();
         self.sends.occupy(
             slot,
@@ -272,9 +274,8 @@ impl UdEndpoint {
     /// Returns when there may be something to poll. Cancel safe. No wake-up is lost if the caller
     /// polls after every return.
     ///
-    /// With software stamps only received datagrams wake the caller: a finished send has nothing to
-    /// tell then, and is handed out with the next poll. With hardware stamps finished sends wake it
-    /// too.
+    /// With software stamps only received datagrams wake the caller at once; finished sends, which
+    /// have nothing to tell then, are looked after 2 ms later. With hardware stamps they wake it too.
     ///
     /// The call after a wake-up asks for the next notification and returns at once: completions
     /// that came in between the last poll and the asking would not be notified, so the caller polls
@@ -296,8 +297,9 @@ impl UdEndpoint {
             match self.wake.get() {
                 WakeState::Unarmed => return self.arm(),
                 WakeState::Armed => {
-                    self.readable().await?.retain_ready();
-                    self.wake.set(WakeState::Notified);
+                    if self.wait_for_notification().await? {
+                        self.wake.set(WakeState::Notified);
+                    }
                     return Ok(());
                 }
                 WakeState::Notified => {
@@ -313,6 +315,22 @@ impl UdEndpoint {
                 }
             }
         }
+    }
+
+    /// Waits until the channel is readable; false when it is time to look after sends, which do not
+    /// notify when stamps are made in software: a failed one stops its queue pair.
+    async fn wait_for_notification(&self) -> Result<bool> {
+        let silent_sends = self.clock.mode() == TimestampMode::Software;
+        if silent_sends && self.sends.any_in_flight() {
+            let Ok(readable) = timeout(self.wake.nap(), self.readable()).await else {
+                self.wake.napped();
+                return Ok(false);
+            };
+            readable?.retain_ready();
+        } else {
+            self.readable().await?.retain_ready();
+        }
+        Ok(true)
     }
 
     async fn readable(&self) -> Result<AsyncFdReadyGuard<'_, NotificationFd>> {

@@ -63,6 +63,11 @@ impl<T> SendSlots<T> {
         self.free.last().copied()
     }
 
+    /// Whether any slot is in flight.
+    pub(super) fn any_in_flight(&self) -> bool {
+        self.free.len() < self.in_flight.len()
+    }
+
     /// Marks the slot that `next_free` returned as in flight.
     pub(super) fn occupy(&mut self, slot: usize, datagram: T) {
         if self.free.last() == Some(&slot) {
@@ -109,6 +114,7 @@ mod tests {
             slots.occupy(slot, token);
         }
         assert_eq!(slots.next_free(), None);
+        assert!(slots.any_in_flight());
         assert_eq!(slots.finish(1), Some(1));
         assert_eq!(slots.next_free(), Some(1));
     }

@@ -1,6 +1,13 @@
-//! Where an endpoint stands between asking for a notification and having read it.
+//! Where an endpoint stands between asking for a notification and having read it, and how long it
+//! sleeps when sends are in flight that will not notify.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A send has long completed by then, or its answer is here.
+const SHORTEST_NAP_MS: u32 = 2;
+/// A device that keeps sends for long (a stalled link) is not asked more often than this.
+const LONGEST_NAP_MS: u32 = 256;
 
 /// One round: unarmed → armed → notified → armed …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,17 +22,24 @@ pub(super) enum WakeState {
 
 /// A state behind `&self`, for `ready` borrows the endpoint shared.
 #[derive(Debug)]
-pub(super) struct WakeCell(AtomicU8);
+pub(super) struct WakeCell {
+    state: AtomicU8,
+    nap_ms: AtomicU32,
+}
 
 impl Default for WakeCell {
     fn default() -> Self {
-        Self(AtomicU8::new(WakeState::Unarmed as u8))
+        let state = AtomicU8::new(WakeState::Unarmed as u8);
+        Self {
+            state,
+            nap_ms: AtomicU32::new(SHORTEST_NAP_MS),
+        }
     }
 }
 
 impl WakeCell {
     pub(super) fn get(&self) -> WakeState {
-        match self.0.load(Ordering::Acquire) {
+        match self.state.load(Ordering::Acquire) {
             state if state == WakeState::Armed as u8 => WakeState::Armed,
             state if state == WakeState::Notified as u8 => WakeState::Notified,
             _ => WakeState::Unarmed,
@@ -33,6 +47,51 @@ impl WakeCell {
     }
 
     pub(super) fn set(&self, state: WakeState) {
-        self.0.store(state as u8, Ordering::Release);
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// A datagram was posted: look after it soon.
+    pub(super) fn posted(&self) {
+        self.nap_ms.store(SHORTEST_NAP_MS, Ordering::Release);
+    }
+
+    /// How long to sleep while sends are in flight.
+    pub(super) fn nap(&self) -> Duration {
+        Duration::from_millis(u64::from(self.nap_ms.load(Ordering::Acquire)))
+    }
+
+    /// A nap has ended without a notification: the next one is longer.
+    pub(super) fn napped(&self) {
+        let longer = self.nap_ms.load(Ordering::Acquire).saturating_mul(2);
+        self.nap_ms
+            .store(longer.min(LONGEST_NAP_MS), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naps_get_longer_until_something_is_posted() {
+        let cell = WakeCell::default();
+        let mut naps = Vec::new();
+        for _ in 0..9 {
+            naps.push(cell.nap().as_millis());
+            cell.napped();
+        }
+        assert_eq!(naps, [2, 4, 8, 16, 32, 64, 128, 256, 256]);
+        cell.posted();
+        assert_eq!(cell.nap(), Duration::from_millis(2));
+    }
+
+    #[test]
+    fn the_state_is_what_was_set() {
+        let cell = WakeCell::default();
+        assert_eq!(cell.get(), WakeState::Unarmed);
+        for state in [WakeState::Armed, WakeState::Notified, WakeState::Unarmed] {
+            cell.set(state);
+            assert_eq!(cell.get(), state);
+        }
     }
 }

@@ -307,8 +307,7 @@ pub(crate) fn send_slots_run_out_and_come_back() -> Result<(), Failed> {
             );
             let all = async {
                 while completions.len() < 4 {
-                    // Sends alone wake nobody when stamps are made in software.
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    endpoint.ready().await.expect("the device is well");
                     endpoint.poll(&mut completions).expect("the device is well");
                 }
             };
