@@ -1,6 +1,6 @@
 //! The apply step: the requests that make assignments what they should be.
 //!
-//! Nodes are independent of each other and run [`PARALLEL`] at a time; the requests of one node run in
+//! Nodes are independent of each other and run 32 at a time; the requests of one node run in
 //! order. 429 and its `Retry-After` are honoured inside the client (kube's retry layer); what still fails
 //! is told to the caller, which comes back with the next pass.
 
@@ -183,17 +183,19 @@ impl Applier {
                 None => Ok(()),
             };
         }
-        for mesh in &change.withdraw {
-            if let Some(existing) = &change.existing {
-                self.withdraw(node, mesh, existing).await?;
-            }
-        }
+        // What comes is written before what goes is removed: giving up the only entry would leave no spec,
+        // which the schema refuses.
         for mesh in &change.write {
             let wanted = desired.meshes.get(mesh).ok_or(ApplyError::NoEntry)?;
             let entry = wanted
                 .entry(mesh, &NodeName::from(node))
                 .ok_or(ApplyError::NoEntry)?;
             self.write(node, &wanted.uid, &entry).await?;
+        }
+        for mesh in &change.withdraw {
+            if let Some(existing) = &change.existing {
+                self.withdraw(node, mesh, existing).await?;
+            }
         }
         Ok(())
     }
@@ -217,8 +219,6 @@ impl Applier {
     ) -> Result<(), ApplyError> {
         let mut body = body(node);
         body["metadata"]["uid"] = json!(existing.uid);
-        // The schema asks for a spec, also where this was the only entry in it.
-        body["spec"] = json!({});
         let left = self.patch(node, mesh, &body).await?;
         self.metrics.assignment_withdrawn();
         if left.spec.meshes.iter().any(|entry| entry.name == mesh) {

@@ -8,7 +8,7 @@ use rdmamesh_fabric::NodeName;
 use crate::desired::Desired;
 use crate::watch::{AssignmentView, EntryView, Views};
 
-/// What has to be done to one node's assignment, in this order.
+/// What has to be done to one node's assignment: write, then withdraw; or delete it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeChange {
     /// The object as it was seen; `None` where there is none.

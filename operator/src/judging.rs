@@ -2,7 +2,8 @@
 //!
 //! Runs while this replica leads. Open cases are kept in memory and rebuilt from `RdmaMesh.status` when a
 //! replica begins to lead, so the operator can die at any moment. A change of a report is judged after
-//! [`QUIET`]; while cases are pending or open, the judge also looks when it said that it would.
+//! 50 ms of quiet, at most 250 ms; while cases are pending or open, the judge also looks when it said that
+//! it would.
 
 mod mesh;
 
@@ -15,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
 use rdmamesh_api::RdmaMesh;
 use tokio::sync::watch;
+use tracing::info;
 
 use crate::events::Publisher;
 use crate::lease::campaign::Leadership;
@@ -172,7 +174,16 @@ impl Writer {
         self.metrics.status_written(ok);
         if ok {
             for happening in judged.happenings.iter().cloned() {
-                self.publisher.publish(&judged.reference, happening).await;
+                let mesh = judged.reference.name.as_deref();
+                info!(
+                    mesh,
+                    reason = happening.reason,
+                    note = happening.note,
+                    "happened"
+                );
+                if judged.events {
+                    self.publisher.publish(&judged.reference, happening).await;
+                }
             }
         }
         ok

@@ -21,7 +21,7 @@ pub use outcome::{Applied, InForce, MeshOutcome, Outcome};
 
 use crate::apply::{Applier, Failures};
 use crate::desired::{Desired, DesiredMesh};
-use crate::diff::diff;
+use crate::diff::{NodeChange, diff};
 use crate::input::plan_input;
 use crate::metrics::Metrics;
 use crate::validate::{ValidMesh, validate};
@@ -113,12 +113,9 @@ impl Planner {
             Arc::new(outcome)
         };
         let desired = Arc::new(outcome.desired());
-        let existing = self.caches.assignments.snapshot();
-        let digests = &mut self.digests;
-        digests.keep(&desired);
-        let changes = diff(&desired, &existing, |mesh, node| {
-            digests.of(&desired, mesh, node)
-        });
+        let Some(changes) = self.compare(&desired).await else {
+            return 1;
+        };
         if changes.is_empty() {
             self.outcome
                 .send_replace(Arc::new(outcome.applied(&Failures::new())));
@@ -144,6 +141,27 @@ impl Planner {
         self.outcome
             .send_replace(Arc::new(outcome.applied(&failures)));
         failures.len()
+    }
+
+    /// What differs between the plan and the assignments. Not on an async thread: the first time it builds
+    /// every entry of the plan. `None` where comparing itself failed.
+    async fn compare(&mut self, desired: &Arc<Desired>) -> Option<BTreeMap<String, NodeChange>> {
+        let existing = self.caches.assignments.snapshot();
+        let desired = Arc::clone(desired);
+        let mut digests = std::mem::take(&mut self.digests);
+        let compared = tokio::task::spawn_blocking(move || {
+            digests.keep(&desired);
+            let changes = diff(&desired, &existing, |mesh, node| {
+                digests.of(&desired, mesh, node)
+            });
+            (digests, changes)
+        });
+        let (digests, changes) = compared
+            .await
+            .inspect_err(|error| tracing::error!(%error, "comparing failed"))
+            .ok()?;
+        self.digests = digests;
+        Some(changes)
     }
 
     /// A new plan; `None` where the planner itself failed, which must not look like "nothing to probe".

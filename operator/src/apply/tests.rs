@@ -136,7 +136,28 @@ async fn an_entry_is_withdrawn_by_giving_up_what_its_field_manager_owns() {
         asked.body["metadata"]["uid"], "uid-host1",
         "a deleted object is not created again"
     );
-    assert_eq!(asked.body["spec"], json!({}));
+    assert_eq!(asked.body["spec"], Value::Null);
+}
+
+/// Giving up the only entry of an object would leave it without a spec, which the API server refuses.
+#[tokio::test]
+async fn what_comes_is_written_before_what_goes_is_withdrawn() {
+    let (applier, mut server) = applier(true);
+    let change = on_host1(NodeChange {
+        existing: existing(),
+        withdraw: vec!["old".to_owned()],
+        write: vec!["m".to_owned()],
+        ..NodeChange::default()
+    });
+    let (wanted, done) = (desired(), object(&json!([])));
+    let script = async {
+        let first = answer(&mut server, 200, &done).await;
+        (first, answer(&mut server, 200, &done).await)
+    };
+    let (failures, (first, second)) = tokio::join!(applier.apply(&wanted, change), script);
+    assert!(failures.is_empty(), "{failures:?}");
+    assert!(first.uri.contains("rdmamesh-mesh-m"), "{}", first.uri);
+    assert!(second.uri.contains("rdmamesh-mesh-old"), "{}", second.uri);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use rdmamesh_fabric::diagnose::{
     State, Status, Suspect, SuspectKind, Transition, Verdict, diagnose,
 };
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::FIELD_MANAGER;
 use crate::conditions::status_of;
@@ -58,8 +58,10 @@ pub(super) struct Judged {
     pub(super) suspects: usize,
     /// The status to write, where it is time to.
     pub(super) write: Option<RdmaMeshStatus>,
-    /// Events to publish once it is written.
+    /// What happened, to be told once it is written.
     pub(super) happenings: Vec<Happening>,
+    /// Whether the mesh wants Events of that.
+    pub(super) events: bool,
     /// When to look again.
     next: Duration,
 }
@@ -175,9 +177,6 @@ impl Judge {
         });
         let differs = *before != after;
         let due = differs && wait.is_zero();
-        let speaks = outcome
-            .and_then(|outcome| outcome.mesh.as_ref().ok())
-            .is_some_and(|mesh| mesh.events);
         Judged {
             reference: ObjectReference::from(view),
             healthy: match healthy {
@@ -186,11 +185,14 @@ impl Judge {
                 Some(Status::Unknown) | None => None,
             },
             suspects: verdict.map_or(0, |v| v.suspects.len() + v.suspects_omitted),
-            happenings: if due && speaks {
+            happenings: if due {
                 happenings(before, &after, &self.unpublished)
             } else {
                 Vec::new()
             },
+            events: outcome
+                .and_then(|outcome| outcome.mesh.as_ref().ok())
+                .is_some_and(|mesh| mesh.events),
             write: due.then_some(after),
             next: if differs && !due {
                 next.min(wait)
@@ -207,15 +209,6 @@ impl Judge {
         };
         if !ok {
             return judged.next.min(RETRY);
-        }
-        let health = |status: &RdmaMeshStatus| status_of(&status.conditions, FABRIC_HEALTHY);
-        if self.written.as_ref().map(|(before, _)| health(before)) != Some(health(&status)) {
-            info!(
-                mesh = judged.reference.name,
-                healthy = judged.healthy,
-                suspects = judged.suspects,
-                "verdict"
-            );
         }
         self.written = Some((status, now));
         self.unpublished.clear();
