@@ -110,7 +110,8 @@ pub(super) async fn run(socket: std::net::UdpSocket, io: ControlIo) -> io::Resul
         starvation,
         out: [0; CONTROL_MAX_LEN],
     };
-    control.io.plan.mark_changed();
+    let plan = control.io.plan.borrow_and_update().clone();
+    control.baseline.set_plan(&plan, Mono::now());
     control.serve().await;
     Ok(())
 }
@@ -122,10 +123,6 @@ impl ControlLoop {
         let mut next_tick = tick_after(Mono::now());
         while !*self.io.stop.borrow() {
             let now = Mono::now();
-            if self.io.plan.has_changed().unwrap_or(false) {
-                let plan = self.io.plan.borrow_and_update().clone();
-                self.baseline.set_plan(&plan, now);
-            }
             let due = self.send_due(now);
             if now >= next_tick {
                 self.tick(now);
@@ -144,7 +141,8 @@ impl ControlLoop {
                     None
                 }
                 Ok(()) = self.io.plan.changed() => {
-                    self.io.plan.mark_changed();
+                    let plan = self.io.plan.borrow_and_update().clone();
+                    self.baseline.set_plan(&plan, Mono::now());
                     None
                 }
                 Ok(()) = self.io.stop.changed() => None,

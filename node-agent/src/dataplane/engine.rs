@@ -444,6 +444,3 @@ impl Token {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

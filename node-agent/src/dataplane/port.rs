@@ -133,10 +133,11 @@ pub enum Exit {
 
 /// Runs the loop until the device goes, the supervisor orders the end, or probing is stopped and settled.
 pub async fn run<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo) -> Exit {
-    engine.open(port.facts(), port.now());
-    io.plan.mark_changed();
-    io.keys.mark_changed();
-    io.rate.mark_changed();
+    let now = port.now();
+    engine.open(port.facts(), now);
+    engine.set_keys(Arc::clone(&io.keys.borrow_and_update()));
+    engine.set_rate(*io.rate.borrow_and_update());
+    engine.set_plan(io.plan.borrow_and_update().as_ref(), now);
     let exit = serve(port, engine, io).await;
     io.registry.withdraw(io.published.rnic);
     let now = port.now();
@@ -158,15 +159,16 @@ async fn serve<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo)
     tokio::pin!(sleep);
     let mut stopping = false;
     loop {
-        let now = port.now();
         if let Err(gone) = port.poll(&mut completions) {
             return Exit::Gone(gone);
         }
+        // Taken after the poll: it is T6 of what was just read, and must not lie before its T5.
+        let now = port.now();
         for completion in completions.drain(..) {
             engine.completed(&completion, now);
         }
-        if let Some(exit) = obey(engine, io, now) {
-            return exit;
+        while let Ok(answer) = io.answers.1.try_recv() {
+            engine.answered(&answer, now);
         }
         if *io.stop.borrow() && !stopping {
             stopping = true;
@@ -202,44 +204,31 @@ async fn serve<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo)
         sleep
             .as_mut()
             .reset(tokio::time::Instant::now() + planned.since(port.now()));
+        // Orders first: completions under load must not keep them waiting.
         tokio::select! {
             biased;
-            ready = port.ready() => if let Err(gone) = ready { return Exit::Gone(gone) },
-            () = &mut sleep => {}
-            Some(answer) = io.answers.1.recv() => engine.answered(&answer, port.now()),
-            Some(order) = io.orders.recv() => if let Some(exit) = order_exit(engine, io, order, port.now()) { return exit },
-            Ok(()) = io.plan.changed() => io.plan.mark_changed(),
-            Ok(()) = io.keys.changed() => io.keys.mark_changed(),
-            Ok(()) = io.rate.changed() => io.rate.mark_changed(),
+            Some(order) = io.orders.recv() => {
+                if let Some(exit) = obey(engine, io, order, port.now()) {
+                    return exit;
+                }
+            }
+            Ok(()) = io.plan.changed() => {
+                engine.set_plan(io.plan.borrow_and_update().as_ref(), port.now());
+            }
+            Ok(()) = io.keys.changed() => engine.set_keys(Arc::clone(&io.keys.borrow_and_update())),
+            Ok(()) = io.rate.changed() => engine.set_rate(*io.rate.borrow_and_update()),
             Ok(()) = io.stop.changed() => {}
+            Some(answer) = io.answers.1.recv() => engine.answered(&answer, port.now()),
+            ready = port.ready() => if let Err(gone) = ready {
+                return Exit::Gone(gone);
+            },
+            () = &mut sleep => {}
         }
         engine.woken(planned, port.now());
     }
 }
 
-/// Takes over what has changed around the loop.
-fn obey(engine: &mut Engine, io: &mut PortIo, now: Mono) -> Option<Exit> {
-    while let Ok(answer) = io.answers.1.try_recv() {
-        engine.answered(&answer, now);
-    }
-    if io.plan.has_changed().unwrap_or(false) {
-        engine.set_plan(io.plan.borrow_and_update().as_ref(), now);
-    }
-    if io.keys.has_changed().unwrap_or(false) {
-        engine.set_keys(Arc::clone(&io.keys.borrow_and_update()));
-    }
-    if io.rate.has_changed().unwrap_or(false) {
-        engine.set_rate(*io.rate.borrow_and_update());
-    }
-    while let Ok(order) = io.orders.try_recv() {
-        if let Some(exit) = order_exit(engine, io, order, now) {
-            return Some(exit);
-        }
-    }
-    None
-}
-
-fn order_exit(engine: &mut Engine, io: &PortIo, order: PortOrder, now: Mono) -> Option<Exit> {
+fn obey(engine: &mut Engine, io: &PortIo, order: PortOrder, now: Mono) -> Option<Exit> {
     match order {
         PortOrder::Link(up) => {
             io.published.set_link(up);
