@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::fault::desired::{AgentState, Desired};
 use crate::fault::transition;
 
-const FABRIC_CHANGES_WITHIN: Duration = Duration::from_secs(30);
+const FABRIC_CHANGES_WITHIN: Duration = Duration::from_secs(180);
 
 impl Rig {
     /// Faults in force, by id.

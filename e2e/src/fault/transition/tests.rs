@@ -175,7 +175,7 @@ fn every_kind_of_fault_is_cleared_to_the_state_without_faults() {
         assert_eq!(undone("qdisc replace"), done("qdisc delete"), "{kind}");
         assert_eq!(undone(" down"), done(" up"), "{kind}");
         assert_eq!(
-            undone("timeout 10 ip netns exec"),
+            undone("timeout 60 ip netns exec"),
             done("rdma link add"),
             "{kind}"
         );
