@@ -30,8 +30,7 @@ deps: ## install the Debian packages that are missing; check Rust and Go
 	@command -v go >/dev/null || { echo "deps: no go: install Go 1.26 or newer (it builds Kubernetes for the tests)"; exit 1; }
 
 build: deps ## operator, agent and rig, optimised
-	@cargo build --release --locked -q -p rdmamesh-operator -p rdmamesh-agent -p rdmamesh-e2e
-	@cargo build --release --locked -q -p rdmamesh-agent --examples
+	@echo "build: operator, agent and rig"; cargo build --release --locked -q -p rdmamesh-operator -p rdmamesh-agent -p rdmamesh-e2e --bins --examples
 
 tools: build ## kernel, Kubernetes, etcd and collector for the rig (cached in target/rig)
 	@$(RIG) tools
