@@ -40,7 +40,7 @@ use crate::sys::region::Region;
 /// from its other work.
 const POLL_LIMIT: usize = 1024;
 
-/// How long `ready` waits before the next poll while a queue pair is being emptied.
+/// How long `ready` waits at most before the next poll while a queue pair is being emptied.
 const FLUSH_PAUSE: Duration = Duration::from_millis(2);
 
 /// What to open.
@@ -265,8 +265,8 @@ impl UdEndpoint {
             let mut early = std::mem::take(&mut self.early);
             // An error shows again at the next poll, which can report it.
             self.take_completions(&mut early).ok();
+            self.more.fetch_or(!early.is_empty(), Ordering::AcqRel);
             self.early = early;
-            self.more.store(true, Ordering::Release);
         }
         self.sends.next_free()
     }
@@ -286,11 +286,6 @@ impl UdEndpoint {
     /// [`VerbsError::DeviceGone`] or [`VerbsError::Verb`]: drop the endpoint.
     pub async fn ready(&self) -> Result<()> {
         if self.more.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        if self.queues.any_failed() {
-            // Flushed requests need not notify; they come within a millisecond or two.
-            tokio::time::sleep(FLUSH_PAUSE).await;
             return Ok(());
         }
         loop {
@@ -317,20 +312,29 @@ impl UdEndpoint {
         }
     }
 
-    /// Waits until the channel is readable; false when it is time to look after sends, which do not
-    /// notify when stamps are made in software: a failed one stops its queue pair.
+    /// Waits until the channel is readable; false when it is time to look after requests that do not
+    /// notify.
     async fn wait_for_notification(&self) -> Result<bool> {
-        let silent_sends = self.clock.mode() == TimestampMode::Software;
-        if silent_sends && self.sends.any_in_flight() {
-            let Ok(readable) = timeout(self.wake.nap(), self.readable()).await else {
-                self.wake.napped();
-                return Ok(false);
-            };
-            readable?.retain_ready();
-        } else {
+        let Some(nap) = self.nap() else {
             self.readable().await?.retain_ready();
-        }
+            return Ok(true);
+        };
+        let Ok(readable) = timeout(nap, self.readable()).await else {
+            self.wake.napped();
+            return Ok(false);
+        };
+        readable?.retain_ready();
         Ok(true)
+    }
+
+    /// How long to wait for a notification at most: requests being flushed need not notify, nor do
+    /// sends when stamps are made in software, and a send that failed stops its queue pair.
+    fn nap(&self) -> Option<Duration> {
+        if self.queues.any_failed() {
+            return Some(FLUSH_PAUSE);
+        }
+        let silent_sends = self.clock.mode() == TimestampMode::Software;
+        (silent_sends && self.sends.any_in_flight()).then(|| self.wake.nap())
     }
 
     async fn readable(&self) -> Result<AsyncFdReadyGuard<'_, NotificationFd>> {
