@@ -21,7 +21,7 @@ use crate::sys::context::Context;
 
 /// How often the stream looks whether the device still exists. Not every driver says so before it
 /// waits for its users to leave.
-const PRESENCE_CHECK: Duration = Duration::from_millis(500);
+const PRESENCE_CHECK: Duration = Duration::from_secs(1);
 
 /// Something happened to the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,7 +153,7 @@ impl AsyncEvents {
     /// The next event; `None` once the endpoint has been dropped. Cancel safe.
     ///
     /// Also watches that the device still exists: [`DeviceEvent::DeviceFatal`] comes at the latest
-    /// half a second after its character device disappeared, for drivers that do not send the
+    /// a second after its character device disappeared, for drivers that do not send the
     /// event.
     pub async fn next(&mut self) -> Option<DeviceEvent> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
