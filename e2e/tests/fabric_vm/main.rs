@@ -119,10 +119,15 @@ fn main() -> Result<ExitCode> {
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     if let Some(Ok(rig)) = rig {
+        let folder = rig.folder().to_path_buf();
         shared
             .runtime
             .block_on(rig.stop())
             .context("end the environment")?;
+        // Logs are kept for whoever looks into a failure; `rig clean` removes them.
+        if !conclusion.has_failed() {
+            std::fs::remove_dir_all(&folder).context("remove the environment's files")?;
+        }
     }
     Ok(conclusion.exit_code())
 }
