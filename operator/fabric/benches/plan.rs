@@ -1,5 +1,5 @@
 //! Time to plan a mesh from scratch: 1,000 and 10,000 nodes with eight RNICs each, racks of 32 nodes,
-//! default budgets, with and without rail-optimised wiring.
+//! default budgets, with and without rail-optimised wiring; and time to judge 10,000 nodes' reports.
 //!
 //! The seconds are the point estimate of the mean in criterion's
 //! `target/criterion/<name>/new/estimates.json` (`mean.point_estimate`, in nanoseconds).
@@ -11,10 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rdmamesh_fabric::plan::{
-    Address, Availability, Budget, Member, MeshInput, MeshPolicy, NodeState, PlanInput, ProbeClass,
-    Probing, Rnic, Thresholds, Topology, TrafficClass, plan,
+use rdmamesh_fabric::diagnose::{
+    AgentState, Anomaly, AnomalyKind, Evidence, NodeEvidence, Planned, PortFact, PortState, Report,
+    RnicTally, State, Tolerance, diagnose,
 };
+use rdmamesh_fabric::plan::{
+    Address, Availability, Budget, Member, MeshInput, MeshPlan, MeshPolicy, NodeState, PlanInput,
+    ProbeClass, Probing, Rnic, Thresholds, Topology, TrafficClass, plan,
+};
+use rdmamesh_fabric::{DeviceName, Timestamp};
 
 const RAILS: u16 = 8;
 const NODES_PER_RACK: u32 = 32;
@@ -86,7 +91,86 @@ fn input(nodes: u32, rail_optimized: bool) -> PlanInput {
     }
 }
 
-fn benches(criterion: &mut Criterion) {
+/// A report of every node of `plan`, every hundredth with a lossy path.
+fn evidence(plan: &MeshPlan) -> Evidence {
+    let nodes = plan.nodes().map(|(node, _)| {
+        let entry = plan.assignment(node);
+        let rnics = entry.map(|entry| entry.rnics).unwrap_or_default();
+        let is_lossy = node.as_str().ends_with("00");
+        let lossy = rnics.first().filter(|_| is_lossy);
+        let anomaly = lossy
+            .and_then(|local| local.targets.first())
+            .map(|target| Anomaly {
+                kind: AnomalyKind::Loss,
+                device: rnics[0].device.clone(),
+                port: 1,
+                class: target.class,
+                target: target.peer.clone(),
+                flow: None,
+                sent: 50,
+                lost: 10,
+                p99: None,
+                ip_reachable: Some(true),
+                path: Vec::new(),
+                since: Timestamp::from_secs(1),
+            });
+        let tally = |device: &DeviceName| RnicTally {
+            device: device.clone(),
+            port: 1,
+            sent: 100,
+            ok: 100,
+            lost: 0,
+            late: 0,
+            host_delayed: 0,
+            unresolved: 0,
+            p50: Some(Duration::from_micros(5)),
+            p99: Some(Duration::from_micros(20)),
+        };
+        let port = |device: &DeviceName| PortFact {
+            device: device.clone(),
+            port: 1,
+            selected: true,
+            state: PortState::Active,
+        };
+        NodeEvidence {
+            node: node.clone(),
+            agent: AgentState::Reporting,
+            report: Some(Report {
+                window_end: Some(Timestamp::from_secs(1)),
+                rnics: rnics.iter().map(|local| tally(&local.device)).collect(),
+                anomalies: anomaly.into_iter().collect(),
+                anomalies_omitted: 0,
+                links: Vec::new(),
+            }),
+            ports: Some(rnics.iter().map(|local| port(&local.device)).collect()),
+        }
+    });
+    Evidence {
+        thresholds: policy(false).thresholds,
+        tolerance: Tolerance {
+            max_unhealthy_percent: 0,
+            raise_after: 1,
+            clear_after: 2,
+        },
+        planned: Arc::new(Planned::of(plan)),
+        nodes: nodes.collect(),
+    }
+}
+
+fn judging(criterion: &mut Criterion) {
+    let plan = plan(&input(10_000, false));
+    let Some(mesh) = plan.meshes.values().next() else {
+        return;
+    };
+    let evidence = evidence(mesh);
+    let now = Timestamp::from_secs(10);
+    let (_, state) = diagnose(&evidence, &State::default(), now);
+    criterion.bench_function("diagnose_10k", |bencher| {
+        bencher.iter(|| diagnose(black_box(&evidence), &state, now));
+    });
+}
+
+fn planning(criterion: &mut Criterion) {
     for (name, nodes, rail_optimized) in [
         ("plan_1k", 1_000, false),
         ("plan_1k_rails", 1_000, true),
@@ -99,8 +183,8 @@ fn benches(criterion: &mut Criterion) {
 }
 
 criterion_group! {
-    name = planning;
+    name = benches;
     config = Criterion::default().sample_size(10);
-    targets = benches
+    targets = planning, judging
 }
-criterion_main!(planning);
+criterion_main!(benches);
