@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use super::fabric::{Host, NETDEV, PATIENCE, Pair, run};
 use super::traffic::{Echo, peer, ping};
 
-/// A removal may take this much longer than it takes while nobody uses the device.
+/// A removal may take this much longer than twice the time it takes while nobody uses the device,
+/// which a busy machine can stretch.
 const RELEASE: Duration = Duration::from_secs(2);
 
 async fn expect(events: &mut AsyncEvents, wanted: DeviceEvent) {
@@ -189,7 +190,7 @@ pub(crate) fn a_deleted_link_is_let_go_within_two_seconds() -> Result<(), Failed
             "DeviceFatal after {told:?} (delete still waiting: {blocked}), dropped by {released:?}, \
              deleted after {gone:?}, {unused:?} when unused"
         );
-        assert!(gone < unused + RELEASE, "{gone:?}");
+        assert!(gone < 2 * unused + RELEASE, "{gone:?}");
         assert!(held.1.create(&peer(gid)).is_err(), "no new handles from a closed endpoint");
         drop(held);
     });
@@ -272,7 +273,7 @@ pub(crate) fn a_vanished_netdev_ends_the_endpoint() -> Result<(), Failed> {
         drop(endpoint);
         let gone = ended(&mut delete, started).await;
         println!("netdev gone after {gone:?}, {unused:?} when unused");
-        assert!(gone < unused + RELEASE, "{gone:?}");
+        assert!(gone < 2 * unused + RELEASE, "{gone:?}");
     });
     Ok(())
 }
