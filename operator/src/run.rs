@@ -234,6 +234,7 @@ impl Leader {
                 () = stop.cancelled() => {}
             }
             self.metrics.leads(false);
+            judging.resign();
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Campaign {
     timing: Timing,
     election: Election,
     term: watch::Sender<Term>,
+    /// The last round failed, and that was told.
+    failing: bool,
 }
 
 /// Why a round of the campaign failed; the next one tries again.
@@ -79,8 +81,10 @@ pub struct Campaign {
 enum RoundError {
     #[error("failed to read the lease")]
     Read(#[source] kube::Error),
-    #[error("failed to write the lease")]
-    Write(#[source] kube::Error),
+    #[error("failed to create the lease: does the namespace of --lease-namespace exist?")]
+    Create(#[source] kube::Error),
+    #[error("failed to renew the lease")]
+    Renew(#[source] kube::Error),
     #[error("the API server did not answer within {0:?}")]
     Timeout(Duration),
 }
@@ -102,6 +106,7 @@ impl Campaign {
             timing,
             election: Election::new(namespace, name, identity, timing),
             term,
+            failing: false,
         };
         (campaign, Leadership(receiver))
     }
@@ -136,6 +141,9 @@ impl Campaign {
             .await
             .unwrap_or(Err(RoundError::Timeout(self.timing.renew_deadline / 2)));
         let led = self.term.borrow().is_some();
+        if outcome.is_ok() && std::mem::take(&mut self.failing) {
+            info!(lease = %self.name, "the lease can be read and written again");
+        }
         match outcome {
             Ok(true) => {
                 self.term
@@ -155,7 +163,7 @@ impl Campaign {
     }
 
     /// A failed round keeps the running term: it ends by itself at the renew deadline.
-    fn failed(&self, error: &RoundError) {
+    fn failed(&mut self, error: &RoundError) {
         let over = self
             .term
             .borrow()
@@ -166,8 +174,13 @@ impl Campaign {
                 error = crate::chain(error),
                 "could not renew the lease in time, stopped leading"
             );
+        } else if std::mem::replace(&mut self.failing, true) {
+            debug!(error = crate::chain(error), "election round failed again");
         } else {
-            debug!(error = crate::chain(error), "election round failed");
+            warn!(
+                error = crate::chain(error),
+                "election round failed, trying again"
+            );
         }
     }
 
@@ -178,23 +191,23 @@ impl Campaign {
             .get_opt(&self.name)
             .await
             .map_err(RoundError::Read)?;
-        let written = match self
+        let step = self
             .election
-            .step(record.as_ref(), Instant::now(), Timestamp::now())
-        {
+            .step(record.as_ref(), Instant::now(), Timestamp::now());
+        let params = PostParams::default();
+        let (written, failed): (_, fn(kube::Error) -> RoundError) = match step {
             Step::Wait => return Ok(false),
-            Step::Create(lease) => self.api.create(&PostParams::default(), &lease).await,
+            Step::Create(lease) => (self.api.create(&params, &lease).await, RoundError::Create),
             Step::Replace(lease) => {
-                self.api
-                    .replace(&self.name, &PostParams::default(), &lease)
-                    .await
+                let replaced = self.api.replace(&self.name, &params, &lease).await;
+                (replaced, RoundError::Renew)
             }
         };
         match written {
             Ok(_) => Ok(true),
             // Somebody was faster. If it was ourselves (an answer that got lost), the next round sees it.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(RoundError::Write(error)),
+            Err(error) => Err(failed(error)),
         }
     }
 

@@ -111,6 +111,24 @@ fn times_that_move_are_written_now_and_then_only() {
 }
 
 #[test]
+fn figures_that_change_all_the_time_are_written_once_a_second() {
+    let clean = reports(100, false);
+    let mut judge = Judge::recover(&view(), &clean);
+    judged(&mut judge, &view(), &clean, 100).expect("the first look is written");
+    let later = |millis| Timestamp::from_millisecond(millis).expect("a time");
+    let mut outcome = planned();
+    outcome.applied = Applied::Pending(["host1".to_owned()].into());
+    let early = judge.judge(&view(), Some(&outcome), &clean, later(100_300));
+    assert_eq!(early.write, None);
+    assert_eq!(
+        judge.booked(early, true, later(100_300)),
+        Duration::from_millis(700)
+    );
+    let due = judge.judge(&view(), Some(&outcome), &clean, later(101_000));
+    assert!(due.write.is_some());
+}
+
+#[test]
 fn an_open_case_keeps_its_time_over_a_restart() {
     let ill = reports(100, true);
     let mut view = view();
