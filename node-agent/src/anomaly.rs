@@ -5,8 +5,9 @@
 //!   whole or else for one of its flows (one bad path among several).
 //! * **Latency**, device stamps: the 99th percentile over the threshold, from 20 round trips on.
 //! * **Latency**, software stamps: even the *fastest* round trip of a flow over the threshold and over
-//!   three times what this agent's other flows typically take. Host scheduling delays some round trips
-//!   of all flows; a slow path delays all round trips of some flows.
+//!   three times what this agent's other flows typically take, slower than their fastest by far more
+//!   than round trips vary, and all that for two windows in a row. Host scheduling delays some round
+//!   trips of all flows, or all of some for a moment; a slow path delays all round trips of some flows.
 //!
 //! A finding stays until its window is clean. A window without evidence neither opens nor closes one.
 
@@ -75,11 +76,20 @@ enum Judgement {
     NoEvidence,
 }
 
-/// All findings of `report`, worst first. `before` are the findings of the report before it.
-pub fn find(report: &TickReport, limits: &Limits, before: &[Finding]) -> Vec<Finding> {
+/// What one report leaves for the next.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Findings {
+    /// Paths that are ill, worst first.
+    pub open: Vec<Finding>,
+    /// Paths that look ill for less than the time it takes to be sure, and since when.
+    pub suspected: BTreeMap<FindingKey, SystemTime>,
+}
+
+/// What `report` shows, after what the report before it showed.
+pub fn find(report: &TickReport, limits: &Limits, before: &Findings) -> Findings {
     let before = Before::new(before);
     let baseline = latency::Baseline::new(&report.targets);
-    let mut found = Vec::new();
+    let mut found = Findings::default();
     let mut first_flow = 0;
     for window in &report.targets {
         let first = first_flow;
@@ -99,7 +109,7 @@ pub fn find(report: &TickReport, limits: &Limits, before: &[Finding]) -> Vec<Fin
         loss::judge(&context, limits.loss_ratio, &mut found);
         latency::judge(&context, limits.p99, &baseline, first, &mut found);
     }
-    found.sort_by(worst_first);
+    found.open.sort_by(worst_first);
     found
 }
 
@@ -112,22 +122,29 @@ fn worst_first(a: &Finding, b: &Finding) -> std::cmp::Ordering {
 }
 
 /// Findings of the report before, by path.
-struct Before<'a>(BTreeMap<&'a FindingKey, &'a Finding>);
+struct Before<'a> {
+    open: BTreeMap<&'a FindingKey, &'a Finding>,
+    suspected: &'a BTreeMap<FindingKey, SystemTime>,
+}
 
 impl<'a> Before<'a> {
-    fn new(findings: &'a [Finding]) -> Self {
-        Self(findings.iter().map(|f| (&f.key, f)).collect())
+    fn new(before: &'a Findings) -> Self {
+        Self {
+            open: before.open.iter().map(|f| (&f.key, f)).collect(),
+            suspected: &before.suspected,
+        }
     }
 
     fn get(&self, key: &FindingKey) -> Option<&'a Finding> {
-        self.0.get(key).copied()
+        self.open.get(key).copied()
     }
 
     /// When the illness began: of this very path, or of the target that the flow belongs to, or of the
-    /// first of the target's flows.
+    /// first of the target's flows; from its first suspicion on.
     fn since(&self, key: &FindingKey) -> Option<SystemTime> {
-        if let Some(same) = self.get(key) {
-            return Some(same.since);
+        let open = self.get(key).map(|finding| finding.since);
+        if let Some(since) = open.or_else(|| self.suspected.get(key).copied()) {
+            return Some(since);
         }
         let whole = FindingKey {
             flow: None,
@@ -136,12 +153,21 @@ impl<'a> Before<'a> {
         if key.flow.is_some() {
             return self.get(&whole).map(|finding| finding.since);
         }
-        self.0
-            .range::<&FindingKey, _>(&whole..)
-            .take_while(|(other, _)| other.target == key.target && other.local == key.local)
-            .take_while(|(other, _)| other.kind == key.kind)
-            .map(|(_, finding)| finding.since)
-            .min()
+        let of_target = |other: &FindingKey| {
+            FindingKey {
+                flow: None,
+                ..other.clone()
+            } == whole
+        };
+        let open = self.open.range::<&FindingKey, _>(&whole..);
+        let open = open
+            .take_while(|(other, _)| of_target(other))
+            .map(|(_, f)| f.since);
+        let suspected = self.suspected.range(&whole..);
+        let suspected = suspected
+            .take_while(|(other, _)| of_target(other))
+            .map(|(_, s)| *s);
+        open.chain(suspected).min()
     }
 }
 
@@ -164,7 +190,7 @@ impl Context<'_> {
 
     fn held(&self, kind: Kind, flow: Option<u16>) -> Option<&Finding> {
         // Most reports follow one without findings: no key is built for those.
-        if self.before.0.is_empty() {
+        if self.before.open.is_empty() {
             return None;
         }
         self.before.get(&self.key(kind, flow))

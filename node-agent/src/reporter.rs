@@ -9,7 +9,7 @@ use rdmamesh_api::RdmaProbeAssignmentStatus;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::anomaly::{self, Finding, Limits};
+use crate::anomaly::{self, Finding, Findings, Limits};
 use crate::cluster::{AssignmentSink, WriteError, delays};
 use crate::logging::Repeats;
 use crate::metrics::AgentCounters;
@@ -68,7 +68,7 @@ pub async fn run<S: AssignmentSink>(sink: Arc<S>, inputs: Inputs, stop: Cancella
         sink,
         ports,
         inputs,
-        tick: None,
+        findings: Findings::default(),
         settled: Settled::default(),
         idle: Idle::default(),
         pacer: Pacer::new(Pacing::default()),
@@ -96,7 +96,7 @@ struct Reporter<S> {
     sink: Arc<S>,
     inputs: Inputs,
     ports: Vec<PortHealth>,
-    tick: Option<Arc<Tick>>,
+    findings: Findings,
     settled: Settled,
     idle: Idle,
     pacer: Pacer<Essence>,
@@ -127,16 +127,15 @@ impl<S: AssignmentSink> Reporter<S> {
             .iter()
             .map(|mesh| (Arc::clone(&mesh.name), mesh.thresholds))
             .collect();
-        let findings = anomaly::find(&report, &limits, self.findings());
+        self.findings = anomaly::find(&report, &limits, &self.findings);
         self.idle.update(&plan, &self.ports, now());
         self.settled.update(&plan, &report, &self.idle);
         let tick = Arc::new(Tick {
             report,
-            findings,
+            findings: self.findings.open.clone(),
             taken: now(),
         });
         self.inputs.tick.send_replace(Some(Arc::clone(&tick)));
-        self.tick = Some(Arc::clone(&tick));
         // Without an assignment there is nothing to report to.
         self.latest = plan.generation.map(|_| {
             let essence = Essence::new(&self.view(&plan, &tick));
@@ -147,10 +146,6 @@ impl<S: AssignmentSink> Reporter<S> {
                 tick,
             }
         });
-    }
-
-    fn findings(&self) -> &[Finding] {
-        self.tick.as_ref().map_or(&[], |tick| &tick.findings)
     }
 
     fn view<'a>(&'a self, plan: &'a AgentPlan, tick: &'a Tick) -> View<'a> {

@@ -2,52 +2,81 @@
 
 use std::time::Duration;
 
-use super::{Context, Finding, Judgement, Kind};
+use super::{Context, Findings, Judgement, Kind};
 use crate::model::{FlowWindow, ProbeClass, TargetWindow, TimestampMode};
 
 /// Round trips that a 99th percentile of device stamps needs to mean something.
 const FEWEST_FOR_P99: u64 = 20;
 /// Round trips that a minimum of software stamps needs to mean something.
 const FEWEST_FOR_MIN: u64 = 3;
-/// A path is slow when it is this many times slower than the agent's other paths.
+/// A path is slow when it is this many times slower than the agent's other paths,
 const TIMES_BASELINE: f64 = 3.0;
+/// and slower by this many times what round trips of one flow vary by.
+const TIMES_NOISE: f64 = 4.0;
 
-/// What a round trip of this agent typically takes with software stamps: the medians of all flows.
+/// What round trips of this agent typically are like with software stamps: of every flow its median, its
+/// fastest, and how far the median is from the fastest.
 pub(super) struct Baseline {
-    /// Per flow of the report, in order: its median, if it has one that counts.
+    median: Figures,
+    fastest: Figures,
+    spread: Figures,
+}
+
+/// One figure of every flow of a report, in order, where the flow has one that counts.
+struct Figures {
     per_flow: Vec<Option<Duration>>,
     sorted: Vec<Duration>,
 }
 
-impl Baseline {
-    pub(super) fn new(windows: &[TargetWindow]) -> Self {
-        let median = |window: &TargetWindow, flow: &FlowWindow| {
-            let counts = window.timestamps == TimestampMode::Software
-                && window.target.class != ProbeClass::Control
-                && flow.rtt.count > 0;
-            counts.then_some(flow.rtt.p50)
-        };
-        let per_flow: Vec<_> = windows
-            .iter()
-            .flat_map(|window| window.flows.iter().map(move |flow| median(window, flow)))
-            .collect();
+impl Figures {
+    fn new(flows: &[Option<&FlowWindow>], figure: impl Fn(&FlowWindow) -> Duration) -> Self {
+        let per_flow: Vec<_> = flows.iter().map(|flow| flow.map(&figure)).collect();
         let mut sorted: Vec<_> = per_flow.iter().copied().flatten().collect();
         sorted.sort_unstable();
         Self { per_flow, sorted }
     }
 
     /// The median over all flows but the one at position `flow`; `None` when it is the only one.
-    fn without(&self, flow: usize) -> Option<Duration> {
+    fn of_others(&self, flow: usize) -> Option<Duration> {
         let Some(own) = self.per_flow.get(flow).copied().flatten() else {
             return self.sorted.get(self.sorted.len() / 2).copied();
         };
         let others = self.sorted.len().checked_sub(1).filter(|n| *n > 0)?;
-        let own_position = self.sorted.partition_point(|median| *median < own);
+        let own_position = self.sorted.partition_point(|figure| *figure < own);
         let middle = others / 2;
         self.sorted
             .get(middle + usize::from(middle >= own_position))
             .copied()
     }
+}
+
+impl Baseline {
+    pub(super) fn new(windows: &[TargetWindow]) -> Self {
+        let counts = |window: &TargetWindow, flow: &FlowWindow| {
+            window.timestamps == TimestampMode::Software
+                && window.target.class != ProbeClass::Control
+                && flow.rtt.count > 0
+        };
+        let flows: Vec<Option<&FlowWindow>> = windows
+            .iter()
+            .flat_map(|window| {
+                window
+                    .flows
+                    .iter()
+                    .map(move |flow| counts(window, flow).then_some(flow))
+            })
+            .collect();
+        Self {
+            median: Figures::new(&flows, |flow| flow.rtt.p50),
+            fastest: Figures::new(&flows, |flow| flow.rtt.min),
+            spread: Figures::new(&flows, spread),
+        }
+    }
+}
+
+/// How much the round trips of a flow vary, whatever its slowest half does.
+fn spread(flow: &FlowWindow) -> Duration {
+    flow.rtt.p50.saturating_sub(flow.rtt.min)
 }
 
 /// Judges one target; `first_flow` is the position of its first flow among all flows of the report.
@@ -56,7 +85,7 @@ pub(super) fn judge(
     limit: Duration,
     baseline: &Baseline,
     first_flow: usize,
-    found: &mut Vec<Finding>,
+    found: &mut Findings,
 ) {
     match context.window.timestamps {
         TimestampMode::Hardware => by_percentile(context, limit, found),
@@ -64,7 +93,7 @@ pub(super) fn judge(
     }
 }
 
-fn by_percentile(context: &Context<'_>, limit: Duration, found: &mut Vec<Finding>) {
+fn by_percentile(context: &Context<'_>, limit: Duration, found: &mut Findings) {
     let verdict = |count: u64, p99: Option<Duration>, held: bool| match p99 {
         None => Judgement::NoEvidence,
         Some(p99) if p99 > limit && (held || count >= FEWEST_FOR_P99) => {
@@ -76,11 +105,13 @@ fn by_percentile(context: &Context<'_>, limit: Duration, found: &mut Vec<Finding
     let rtt = &context.window.rtt;
     match verdict(rtt.count(), rtt.quantile(0.99), held.is_some()) {
         Judgement::Ill(severity) => {
-            return found.push(context.finding(Kind::Latency, None, severity));
+            return found
+                .open
+                .push(context.finding(Kind::Latency, None, severity));
         }
         Judgement::NoEvidence => {
             if let Some(held) = held {
-                return found.push(held.clone());
+                return found.open.push(held.clone());
             }
         }
         Judgement::Clean => {}
@@ -90,9 +121,11 @@ fn by_percentile(context: &Context<'_>, limit: Duration, found: &mut Vec<Finding
         let p99 = (flow.rtt.count > 0).then_some(flow.rtt.p99);
         match verdict(flow.rtt.count, p99, held.is_some()) {
             Judgement::Ill(severity) => {
-                found.push(context.finding(Kind::Latency, Some(position), severity));
+                found
+                    .open
+                    .push(context.finding(Kind::Latency, Some(position), severity));
             }
-            Judgement::NoEvidence => found.extend(held.cloned()),
+            Judgement::NoEvidence => found.open.extend(held.cloned()),
             Judgement::Clean => {}
         }
     }
@@ -103,7 +136,7 @@ fn by_minimum(
     limit: Duration,
     baseline: &Baseline,
     first_flow: usize,
-    found: &mut Vec<Finding>,
+    found: &mut Findings,
 ) {
     let flows = &context.window.flows;
     let whole = context.held(Kind::Latency, None);
@@ -112,7 +145,11 @@ fn by_minimum(
         .enumerate()
         .map(|(position, flow)| {
             let held = whole.is_some() || context.held(Kind::Latency, Some(flow.flow)).is_some();
-            flow_verdict(flow, limit, baseline.without(first_flow + position), held)
+            let verdict = flow_verdict(flow, limit, baseline, first_flow + position, held);
+            match verdict {
+                Judgement::Ill(_) if !held && !persists(context, flow, found) => Judgement::Clean,
+                other => other,
+            }
         })
         .collect();
     let worst = verdicts.iter().filter_map(|verdict| match verdict {
@@ -122,50 +159,73 @@ fn by_minimum(
     if let Some(worst) = worst.max_by(f64::total_cmp)
         && !verdicts.contains(&Judgement::Clean)
     {
-        return found.push(context.finding(Kind::Latency, None, worst));
+        return found.open.push(context.finding(Kind::Latency, None, worst));
     }
     if let Some(whole) = whole
         && verdicts
             .iter()
             .all(|verdict| *verdict == Judgement::NoEvidence)
     {
-        return found.push(whole.clone());
+        return found.open.push(whole.clone());
     }
     for (position, (flow, verdict)) in flows.iter().zip(&verdicts).enumerate() {
         match verdict {
             Judgement::Ill(severity) => {
-                found.push(context.finding(Kind::Latency, Some(position), *severity));
+                let finding = context.finding(Kind::Latency, Some(position), *severity);
+                found.open.push(finding);
             }
             Judgement::NoEvidence => {
-                found.extend(context.held(Kind::Latency, Some(flow.flow)).cloned());
+                let held = context.held(Kind::Latency, Some(flow.flow)).cloned();
+                found.open.extend(held);
             }
             Judgement::Clean => {}
         }
     }
 }
 
+/// Whether the flow has looked ill for a whole window since it first did, so that two windows without a
+/// common round trip say the same.
+fn persists(context: &Context<'_>, flow: &FlowWindow, found: &mut Findings) -> bool {
+    let key = context.key(Kind::Latency, Some(flow.flow));
+    let end = context.window.end;
+    let since = context.before.suspected.get(&key).copied().unwrap_or(end);
+    found.suspected.insert(key, since);
+    end.duration_since(since)
+        .is_ok_and(|age| age >= context.window.target.window)
+}
+
 fn flow_verdict(
     flow: &FlowWindow,
     limit: Duration,
-    baseline: Option<Duration>,
+    baseline: &Baseline,
+    position: usize,
     held: bool,
 ) -> Judgement {
+    // What is held stays where there is nothing to compare, too little of it, or too much noise.
+    let unclear = if held {
+        Judgement::NoEvidence
+    } else {
+        Judgement::Clean
+    };
+    let fastest = flow.rtt.min;
     if flow.rtt.count == 0 {
         return Judgement::NoEvidence;
     }
-    let enough = held || flow.rtt.count >= FEWEST_FOR_MIN;
-    let Some(baseline) = baseline.filter(|_| enough) else {
-        // Nothing to compare with, or too little to compare.
-        return if held {
-            Judgement::NoEvidence
-        } else {
-            Judgement::Clean
-        };
+    let figures = [&baseline.median, &baseline.fastest, &baseline.spread];
+    let [Some(median), Some(others_fastest), Some(others_spread)] =
+        figures.map(|figures| figures.of_others(position))
+    else {
+        return unclear;
     };
-    if flow.rtt.min > limit && flow.rtt.min > baseline.mul_f64(TIMES_BASELINE) {
-        Judgement::Ill(severity(flow.rtt.min, limit))
+    if fastest <= limit || fastest <= median.mul_f64(TIMES_BASELINE) {
+        return Judgement::Clean;
+    }
+    let noise = others_spread.max(spread(flow));
+    let excess = fastest.saturating_sub(others_fastest);
+    if flow.rtt.count >= FEWEST_FOR_MIN && excess > noise.mul_f64(TIMES_NOISE) {
+        Judgement::Ill(severity(fastest, limit))
     } else {
-        Judgement::Clean
+        unclear
     }
 }
 

@@ -1,21 +1,21 @@
 //! Loss anomalies.
 
-use super::{Context, Finding, Judgement, Kind};
+use super::{Context, Findings, Judgement, Kind};
 use crate::model::Tally;
 
 /// Fewer lost probes than this open nothing: one or two are within what any network drops.
 const FEWEST_LOST: u64 = 3;
 
 /// Judges the target as a whole, or else each of its flows.
-pub(super) fn judge(context: &Context<'_>, limit: f64, found: &mut Vec<Finding>) {
+pub(super) fn judge(context: &Context<'_>, limit: f64, found: &mut Findings) {
     let held = context.held(Kind::Loss, None);
     match verdict(&context.window.tally, limit, held.is_some()) {
         Judgement::Ill(severity) => {
-            return found.push(context.finding(Kind::Loss, None, severity));
+            return found.open.push(context.finding(Kind::Loss, None, severity));
         }
         Judgement::NoEvidence => {
             if let Some(held) = held {
-                return found.push(held.clone());
+                return found.open.push(held.clone());
             }
         }
         Judgement::Clean => {}
@@ -24,9 +24,11 @@ pub(super) fn judge(context: &Context<'_>, limit: f64, found: &mut Vec<Finding>)
         let held = context.held(Kind::Loss, Some(flow.flow));
         match verdict(&flow.tally, limit, held.is_some()) {
             Judgement::Ill(severity) => {
-                found.push(context.finding(Kind::Loss, Some(position), severity));
+                found
+                    .open
+                    .push(context.finding(Kind::Loss, Some(position), severity));
             }
-            Judgement::NoEvidence => found.extend(held.cloned()),
+            Judgement::NoEvidence => found.open.extend(held.cloned()),
             Judgement::Clean => {}
         }
     }

@@ -106,8 +106,23 @@ fn limits() -> Limits {
     [(Arc::from("m"), thresholds)].into()
 }
 
+/// The findings after `report`, which followed one with the findings `before`.
 fn judged(report: &TickReport, before: &[Finding]) -> Vec<Finding> {
-    find(report, &limits(), before)
+    let before = Findings {
+        open: before.to_vec(),
+        suspected: BTreeMap::new(),
+    };
+    find(report, &limits(), &before).open
+}
+
+/// The findings when the same goes on for a while: `make` gives the report of a second.
+fn after_a_while(make: impl Fn(u64) -> TickReport) -> Vec<Finding> {
+    let reports = (1..=7).map(make);
+    reports
+        .fold(Findings::default(), |before, report| {
+            find(&report, &limits(), &before)
+        })
+        .open
 }
 
 fn paths(found: &[Finding]) -> Vec<(Kind, &str, Option<u16>)> {
@@ -216,33 +231,107 @@ fn an_anomaly_of_a_target_that_left_the_plan_is_forgotten() {
     assert_eq!(judged(&report(2, SOFTWARE, Vec::new()), &ill), []);
 }
 
+/// Two flows that answer quickly.
+fn healthy() -> Vec<FlowWindow> {
+    vec![flow(0, 20, 0, US(200)), flow(1, 20, 0, US(210))]
+}
+
 #[test]
 fn software_stamps_accuse_only_a_flow_whose_fastest_round_trip_is_slow() {
-    let healthy = || vec![flow(0, 20, 0, US(200)), flow(1, 20, 0, US(210))];
     let slow = vec![flow(0, 20, 0, US(5000)), flow(1, 20, 0, US(200))];
-    let found = judged(&report(1, SOFTWARE, vec![healthy(), slow]), &[]);
+    let found = after_a_while(|second| report(second, SOFTWARE, vec![healthy(), slow.clone()]));
     assert_eq!(paths(&found), [(Kind::Latency, "host3", Some(0))]);
+    assert_eq!(found[0].since, at(1));
 
     let mut noisy = flow(0, 20, 0, US(200));
     (noisy.rtt.p50, noisy.rtt.p99, noisy.rtt.max) = (US(4000), US(9000), US(9000));
-    let noise = report(1, SOFTWARE, vec![healthy(), vec![noisy]]);
-    assert_eq!(judged(&noise, &[]), []);
+    let noise = |second| report(second, SOFTWARE, vec![healthy(), vec![noisy.clone()]]);
+    assert_eq!(after_a_while(noise), []);
+}
+
+#[test]
+fn software_stamps_need_two_windows_that_say_the_same() {
+    let slow = vec![flow(0, 20, 0, US(5000)), flow(1, 20, 0, US(200))];
+    let world = |second| report(second, SOFTWARE, vec![healthy(), slow.clone()]);
+    let mut state = Findings::default();
+    for second in 1..=5 {
+        state = find(&world(second), &limits(), &state);
+        assert_eq!(state.open, [], "second {second}");
+    }
+    assert_eq!(find(&world(6), &limits(), &state).open.len(), 1);
+    // One good window between begins the wait anew.
+    state = find(
+        &report(6, SOFTWARE, vec![healthy(), healthy()]),
+        &limits(),
+        &state,
+    );
+    assert_eq!(find(&world(7), &limits(), &state).open, []);
+}
+
+#[test]
+fn software_stamps_accuse_nobody_when_round_trips_vary_as_much_as_the_flow_is_slow() {
+    let varying = |index, fastest, median| {
+        let mut flow = flow(index, 5, 0, US(fastest));
+        (flow.rtt.p50, flow.rtt.p99, flow.rtt.max) = (US(median), US(2 * median), US(2 * median));
+        flow
+    };
+    // A starved host: everybody's round trips range from 2 to 40 ms, and one flow was unlucky five times.
+    let starved = || vec![varying(0, 2000, 20_000), varying(1, 2100, 18_000)];
+    let unlucky = vec![varying(0, 65_000, 70_000), varying(1, 1900, 19_000)];
+    let world = |second| {
+        report(
+            second,
+            SOFTWARE,
+            vec![starved(), starved(), unlucky.clone()],
+        )
+    };
+    assert_eq!(after_a_while(world), []);
+    // A throttled peer: quick at times, slow at most times.
+    let throttled = vec![varying(0, 5000, 35_000)];
+    let world = |second| {
+        report(
+            second,
+            SOFTWARE,
+            vec![healthy(), healthy(), throttled.clone()],
+        )
+    };
+    assert_eq!(after_a_while(world), []);
 }
 
 #[test]
 fn a_host_on_which_everything_is_slow_accuses_nobody() {
     let slow = || vec![flow(0, 20, 0, US(5000)), flow(1, 20, 0, US(6000))];
-    assert_eq!(judged(&report(1, SOFTWARE, vec![slow(), slow()]), &[]), []);
-    let alone = report(1, SOFTWARE, vec![vec![flow(0, 20, 0, US(5000))]]);
-    assert_eq!(judged(&alone, &[]), [], "nothing to compare with");
+    assert_eq!(
+        after_a_while(|second| report(second, SOFTWARE, vec![slow(), slow()])),
+        []
+    );
+    let alone = |second| report(second, SOFTWARE, vec![vec![flow(0, 20, 0, US(5000))]]);
+    assert_eq!(after_a_while(alone), [], "nothing to compare with");
 }
 
 #[test]
 fn a_target_whose_flows_are_all_slow_is_one_anomaly() {
-    let healthy = || (0..4).map(|n| flow(n, 20, 0, US(200))).collect();
     let slow = vec![flow(0, 20, 0, US(5000)), flow(1, 20, 0, US(5000))];
-    let found = judged(&report(1, SOFTWARE, vec![healthy(), healthy(), slow]), &[]);
-    assert_eq!(paths(&found), [(Kind::Latency, "host4", None)]);
+    let world = |second| report(second, SOFTWARE, vec![healthy(), healthy(), slow.clone()]);
+    assert_eq!(
+        paths(&after_a_while(world)),
+        [(Kind::Latency, "host4", None)]
+    );
+}
+
+#[test]
+fn a_slow_flow_stays_accused_in_noise_and_is_cleared_when_it_is_fast_again() {
+    let slow = vec![flow(0, 20, 0, US(5000)), flow(1, 20, 0, US(200))];
+    let found = after_a_while(|second| report(second, SOFTWARE, vec![healthy(), slow.clone()]));
+    let mut noisy = slow;
+    noisy[0].rtt.p50 = US(30_000);
+    let noise = report(8, SOFTWARE, vec![healthy(), noisy]);
+    let held = judged(&noise, &found);
+    assert_eq!((paths(&held), held[0].since), (paths(&found), at(1)));
+    assert_eq!(
+        judged(&report(9, SOFTWARE, vec![healthy(), healthy()]), &held),
+        []
+    );
 }
 
 #[test]
@@ -266,12 +355,14 @@ fn the_control_class_accuses_nobody() {
 
 #[test]
 fn the_worst_comes_first_and_loss_before_latency() {
-    let targets = vec![
-        vec![flow(0, 40, 5, US(200))],
-        vec![flow(0, 10, 40, US(200))],
-        vec![flow(0, 50, 0, US(9000))],
-    ];
-    let found = judged(&report(1, SOFTWARE, targets), &[]);
+    let targets = || {
+        vec![
+            vec![flow(0, 40, 5, US(200))],
+            vec![flow(0, 10, 40, US(200))],
+            vec![flow(0, 50, 0, US(9000))],
+        ]
+    };
+    let found = after_a_while(|second| report(second, SOFTWARE, targets()));
     assert_eq!(
         paths(&found),
         [
@@ -291,7 +382,7 @@ proptest! {
         let mut targets: Vec<_> = ill.iter().map(|(ok, lost, rtt)| vec![flow(0, *ok, *lost, US(*rtt))]).collect();
         let first_fast = targets.len();
         targets.extend(fast.iter().map(|(ok, rtt)| vec![flow(0, *ok, 0, US(*rtt))]));
-        let found = judged(&report(1, SOFTWARE, targets), &[]);
+        let found = after_a_while(|second| report(second, SOFTWARE, targets.clone()));
         for finding in &found {
             let number: usize = finding.key.target.peer_node[4..].parse().expect("host<n>");
             prop_assert!(number - 2 < first_fast, "{finding:?}");

@@ -8,6 +8,7 @@ use rdmamesh_api::assignment::{MAX_ANOMALIES, MAX_STATUS_BYTES};
 use super::super::fit::size_of_json;
 use super::super::{Change, Essence, Pacer, Pacing};
 use super::*;
+use crate::anomaly::Findings;
 use crate::model::{
     FabricAddress, FlowWindow, GidIndex, Peer, PortActivity, PortHealth, PortPlan, ProbePlan,
     RttSummary, Target, TargetWindow, TrafficClass,
@@ -158,7 +159,11 @@ impl World {
             .iter()
             .map(|mesh| (Arc::clone(&mesh.name), mesh.thresholds))
             .collect();
-        self.findings = crate::anomaly::find(&self.report, &limits, &self.findings);
+        let before = Findings {
+            open: std::mem::take(&mut self.findings),
+            ..Findings::default()
+        };
+        self.findings = crate::anomaly::find(&self.report, &limits, &before).open;
         self.follow(second);
     }
 
