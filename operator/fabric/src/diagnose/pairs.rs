@@ -226,18 +226,24 @@ pub(super) fn observe(
 }
 
 /// Whether `from`'s silence about the path is a measurement. If it could not resolve some peer, that peer
-/// may be this one, and the path was not probed at all: then the peer's own word is asked for as well.
+/// may be this one, and the path was not probed at all. A few unresolved probes cannot be all that went
+/// to one peer; else the peer's own word is asked for, from about when the path was last seen ill or later
+/// (both ends write when the path gets well, a settled window behind).
 fn really_probed(
     facts: &Facts<'_>,
     (from, to): (&RnicName, &RnicName),
     last_seen: Timestamp,
 ) -> bool {
-    let resolved = facts.tally(from).is_some_and(|tally| tally.unresolved == 0);
+    let targets = facts.evidence.planned.targets(from) as u64;
+    let resolved = facts.tally(from).is_some_and(|tally| {
+        let half_a_target = tally.sent / targets.max(1) / 2;
+        tally.unresolved == 0 || tally.unresolved < half_a_target
+    });
+    let lag = facts.evidence.thresholds.window.saturating_mul(2);
     let heard = || {
         let report = facts.report(&to.node);
-        report
-            .and_then(|report| report.window_end)
-            .is_some_and(|end| end > last_seen)
+        let end = report.and_then(|report| report.window_end);
+        end.is_some_and(|end| end.after(lag) >= last_seen)
     };
     resolved || heard()
 }

@@ -73,6 +73,15 @@ impl Planned {
         }
     }
 
+    /// How many RNICs `from` probes.
+    #[must_use]
+    pub fn targets(&self, from: &RnicName) -> usize {
+        self.position(from).map_or(0, |from| {
+            let end = self.pairs.partition_point(|pair| pair.0 <= from);
+            end - self.pairs.partition_point(|pair| pair.0 < from)
+        })
+    }
+
     fn position(&self, rnic: &RnicName) -> Option<u32> {
         let position = self.rnics.binary_search(rnic).ok()?;
         u32::try_from(position).ok()

@@ -196,17 +196,29 @@ fn what_does_not_count_as_clean() {
 
 #[test]
 fn a_path_to_a_peer_that_could_not_be_resolved_is_not_clean_until_the_peer_is_heard() {
+    let mut judge = Judge::new();
+    judge.now = START.after(Duration::from_secs(100));
+    judge.judge(&lossy());
     let mut unresolved = healthy(4);
-    unresolved.report(1).rnics[0].unresolved = 50;
-    assert!(
-        stays_open(&unresolved),
-        "host1 may mean host2, whose report is old"
-    );
-    unresolved.report(2).window_end = Some(START.after(Duration::from_secs(20)));
-    assert!(
-        !stays_open(&unresolved),
-        "host2 has reported since and sees the path well"
-    );
+    unresolved.report(1).rnics[0].unresolved = 34;
+    for _ in 0..50 {
+        let verdict = judge.after(30, &unresolved);
+        assert_named(&verdict, &[PAIR]);
+    }
+    unresolved.report(2).window_end = Some(START.after(Duration::from_secs(92)));
+    judge.after(1, &unresolved);
+    assert_named(&judge.after(10, &unresolved), &[]);
+}
+
+#[test]
+fn fewer_unresolved_probes_than_one_peer_gets_do_not_hold_up_the_end_of_a_case() {
+    let mut judge = Judge::new();
+    judge.now = START.after(Duration::from_secs(100));
+    judge.judge(&lossy());
+    let mut few = healthy(4);
+    few.report(1).rnics[0].unresolved = 10;
+    judge.after(1, &few);
+    assert_named(&judge.after(10, &few), &[]);
 }
 
 #[test]
