@@ -20,17 +20,25 @@ pub enum LogFormat {
 /// # Errors
 /// When `RUST_LOG` is no filter, or logging was started before.
 pub fn init(format: LogFormat) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)?,
-        // kube logs every failed watch by itself; the agent does that too, and with a limit.
-        Ok(_) | Err(_) => EnvFilter::new("info,kube=error,kube_client=error,kube_runtime=error"),
-    };
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(filter(&wanted))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.with_ansi(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    }
+}
+
+/// The filter in force. The client of the API server logs every failed request at level error; the agent
+/// does so itself, and with a limit.
+fn filter(wanted: &str) -> String {
+    let wanted = if wanted.is_empty() { "info" } else { wanted };
+    if wanted.contains("kube") {
+        wanted.to_owned()
+    } else {
+        format!("{wanted},kube_client=off,kube_runtime=error")
     }
 }
 
@@ -75,6 +83,12 @@ impl Repeats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_api_servers_client_is_quiet_unless_asked_for() {
+        assert_eq!(filter(""), "info,kube_client=off,kube_runtime=error");
+        assert_eq!(filter("warn,kube_client=debug"), "warn,kube_client=debug");
+    }
 
     #[test]
     fn a_row_of_failures_is_told_at_once_then_once_a_minute_and_at_its_end() {
