@@ -39,6 +39,7 @@ macro_rules! tests {
 
 const TESTS: &[(&str, Test)] = tests![
     datagrams::probes_cross_both_spines_and_each_flow_stays_on_its_path,
+    datagrams::forged_and_random_datagrams_are_dropped_counted_and_not_answered,
     agents::an_rdma_device_is_let_go_of_at_once_and_taken_up_again,
     agents::an_agent_that_is_asked_to_end_does_so_within_5_seconds,
     agents::the_registry_names_every_rnic_with_its_queue_pairs,
