@@ -57,10 +57,10 @@ t0: deps ## hermetic tests: no root, no network, no device
 	@mkdir -p $(LOGS); cargo test --locked --workspace --no-fail-fast 2>&1 | tee $(LOGS)/t0.log | grep -vE '^(test .* ok|running 0 tests|)$$'
 
 t1: tools ## against a real kube-apiserver and etcd
-	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T1 cargo test --locked -p rdmamesh-e2e --no-fail-fast 2>&1 | tee $(LOGS)/t1.log
+	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T1 cargo test --locked --workspace --test api_rules --test operator_t1 --no-fail-fast 2>&1 | tee $(LOGS)/t1.log
 
 t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
-	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked -p rdmamesh-e2e --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
+	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked --workspace --test fabric --test fabric_vm --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
 
 bench: tools ## measure; prints a table and writes target/bench.json
 	@cargo bench --locked -q -p rdmamesh-fabric >target/bench-plan.log 2>&1 || { tail -20 target/bench-plan.log; exit 1; }
