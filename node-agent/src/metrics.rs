@@ -1,6 +1,6 @@
 //! The agent's numbers, by OTLP and on `/metrics`.
 //!
-//! One table ([`table::TABLE`]) says what there is; one function ([`sample::sample`]) fills it from the
+//! One table ([`table::TABLE`]) says what there is; [`sample`] fills it from the
 //! state of the agent; [`otlp`] and [`prometheus`] both export exactly that. Nothing is computed while
 //! nobody asks: a sample is made when a reader comes, at most twice a second.
 
