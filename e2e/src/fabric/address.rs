@@ -42,6 +42,12 @@ pub fn leaf_prefix(leaf: u16) -> String {
     )
 }
 
+/// The link-layer address of the interface with this address: locally administered, the same in every run.
+pub fn mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
 /// A host's management address, number from 1.
 pub fn management(host: u16) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(MANAGEMENT_GATEWAY) + u32::from(host))
@@ -62,6 +68,7 @@ mod tests {
         assert_eq!(spine_cable(1, 2).upper, Ipv4Addr::new(10, 11, 1, 5));
         assert_eq!(leaf_prefix(2), "10.10.2.0/24");
         assert_eq!(management(1), Ipv4Addr::new(10, 12, 0, 2));
+        assert_eq!(mac(host3.lower), "02:00:0a:0a:02:02");
         assert_eq!(management(300), Ipv4Addr::new(10, 12, 1, 45));
     }
 }

@@ -94,8 +94,13 @@ fn cables(fabric: &Fabric) -> Vec<String> {
     for link in fabric.links() {
         let (lower, upper) = (&link.lower, &link.upper);
         lines.push(format!(
-            "link add {} netns {} type veth peer name {} netns {}",
-            lower.device, lower.netns, upper.device, upper.netns
+            "link add {} netns {} address {} type veth peer name {} netns {} address {}",
+            lower.device,
+            lower.netns,
+            address::mac(link.addresses.lower),
+            upper.device,
+            upper.netns,
+            address::mac(link.addresses.upper),
         ));
     }
     lines.push("link add mgmt type bridge".to_owned());
@@ -141,7 +146,7 @@ fn inside(fabric: &Fabric, netns: &str) -> Vec<String> {
             }));
         }
     }
-    lines.extend(routes(fabric, netns, &BTreeSet::new()));
+    lines.extend(restore(fabric, netns, &BTreeSet::new()));
     lines
 }
 
@@ -152,9 +157,33 @@ fn rnics(host: &Host) -> Vec<String> {
     host.rails.iter().map(add).collect()
 }
 
-/// `ip -batch` lines that give a namespace all its routes, again if need be; ends that are down are left out, since
-/// the kernel refuses routes over them.
-pub fn routes(fabric: &Fabric, netns: &str, down: &BTreeSet<End>) -> Vec<String> {
+/// `ip -batch` lines that give a namespace all that the kernel forgets when an interface goes down: neighbours and
+/// routes. Ends that are down are left out, since the kernel refuses both for them.
+pub fn restore(fabric: &Fabric, netns: &str, down: &BTreeSet<End>) -> Vec<String> {
+    let mut lines = neighbours(fabric, netns, down);
+    lines.extend(routes(fabric, netns, down));
+    lines
+}
+
+/// Neighbours are fixed: a lossy cable must lose its share of the packets, not the answers to address resolution and
+/// with them everything for seconds.
+fn neighbours(fabric: &Fabric, netns: &str, down: &BTreeSet<End>) -> Vec<String> {
+    let ends = fabric.links().flat_map(|link| {
+        let (lower, upper) = (link.addresses.lower, link.addresses.upper);
+        [(&link.lower, upper), (&link.upper, lower)]
+    });
+    ends.filter(|(end, _)| end.netns == netns && !down.contains(*end))
+        .map(|(end, peer)| {
+            let mac = address::mac(peer);
+            format!(
+                "neigh replace {peer} lladdr {mac} dev {} nud permanent",
+                end.device
+            )
+        })
+        .collect()
+}
+
+fn routes(fabric: &Fabric, netns: &str, down: &BTreeSet<End>) -> Vec<String> {
     let is_up = |device: &str| {
         !down.contains(&End {
             netns: netns.to_owned(),

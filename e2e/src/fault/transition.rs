@@ -54,8 +54,8 @@ fn remove_rnic(rnic: &str, netdev: &End) -> String {
     )
 }
 
-/// Sets interfaces down and up; where one comes up, all routes of its namespace are put back, since the kernel has
-/// dropped those over it.
+/// Sets interfaces down and up; where one comes up, all routes and neighbours of its namespace are put back, since
+/// the kernel has dropped those over it.
 fn interfaces(fabric: &Fabric, from: &Desired, to: &Desired) -> Vec<String> {
     let set =
         |end: &End, state: &str| format!("ip -n {} link set {} {state}", end.netns, end.device);
@@ -68,8 +68,8 @@ fn interfaces(fabric: &Fabric, from: &Desired, to: &Desired) -> Vec<String> {
     lines.extend(risen.iter().map(|end| set(end, "up")));
     let namespaces: BTreeSet<&str> = risen.iter().map(|end| end.netns.as_str()).collect();
     for netns in namespaces {
-        let routes = script::routes(fabric, netns, &to.down).join("\n");
-        lines.push(format!("ip -n {netns} -batch - <<'END'\n{routes}\nEND"));
+        let forgotten = script::restore(fabric, netns, &to.down).join("\n");
+        lines.push(format!("ip -n {netns} -batch - <<'END'\n{forgotten}\nEND"));
     }
     lines
 }

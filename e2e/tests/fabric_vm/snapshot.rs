@@ -5,10 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use rdmamesh_e2e::rig::Rig;
 
-/// Interfaces, addresses, routes, rules, queueing disciplines, RDMA devices with state and GIDs, control groups and
-/// processes. Order is of no meaning in any of it, so lines are sorted.
+/// Interfaces, addresses, routes, rules, fixed neighbours, queueing disciplines, RDMA devices with state and GIDs,
+/// control groups and processes. Order is of no meaning in any of it, so lines are sorted.
 const LOOK: &str = r#"
-printf '%s\n' 'link show' 'addr show' 'route show table all' 'rule show' > /tmp/look
+printf '%s\n' 'link show' 'addr show' 'route show table all' 'rule show' \
+  'neigh show nud permanent' > /tmp/look
 for netns in $(ls /run/netns); do
   { ip -n $netns -o -batch /tmp/look; tc -n $netns qdisc; } | sed "s/ qlen [0-9]*//; s/^/$netns /"
 done

@@ -80,7 +80,7 @@ fn two_losses_are_independent_chances() {
 }
 
 #[test]
-fn a_cable_without_carrier_comes_back_with_the_routes_that_its_switch_lost() {
+fn a_cable_without_carrier_comes_back_with_what_its_switch_forgot() {
     let down = "{kind: linkDown, link: leaf1-spine2}";
     assert_eq!(between(&[], &[down]), ["ip -n spine2 link set leaf1 down"]);
     let up = between(&[down], &[]);
@@ -89,6 +89,8 @@ fn a_cable_without_carrier_comes_back_with_the_routes_that_its_switch_lost() {
         up.contains(&"route replace 10.10.1.0/24 via 10.11.1.6 dev leaf1".to_owned()),
         "{up:#?}"
     );
+    let neighbour = "neigh replace 10.11.1.6 lladdr 02:00:0a:0b:01:06 dev leaf1 nud permanent";
+    assert!(up.contains(&neighbour.to_owned()), "{up:#?}");
 }
 
 #[test]
