@@ -1,7 +1,7 @@
 #!/bin/bash
 # Process 1 of the guest once it stands on the host's root file system: kernel file systems, modules, the
 # uplink, then the guest agent for ever. $1 is the run folder, which holds guest.env.
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LANG=C.UTF-8
 source "$1/guest.env" # RIG_BINARY, RIG_MODULES, RIG_PORT, RIG_NAME
 mount -t sysfs sys /sys
 mount -t tmpfs -o mode=755 run /run

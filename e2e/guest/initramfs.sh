@@ -23,8 +23,8 @@ options=trans=virtio,version=9p2000.L,msize=512000
 # The host's system files do not change while the VM lives, so they may be cached without asking the host again.
 mount -t 9p -o "ro,cache=loose,$options" hostroot /ro || fail "the host's root cannot be mounted"
 mount -t tmpfs -o size=60% layer /rw
-mkdir /rw/up /rw/work
-mount -t overlay -o lowerdir=/ro,upperdir=/rw/up,workdir=/rw/work overlay /new || fail "the overlay cannot be mounted"
+mkdir /rw/up /rw/aside
+mount -t overlay -o lowerdir=/ro,upperdir=/rw/up,workdir=/rw/aside overlay /new || fail "the overlay cannot be mounted"
 # Binaries are rebuilt while the VM runs: this mount asks the host again at every open.
 mount -t 9p -o "ro,cache=mmap,$options" target "/new$target" || fail "the build folder cannot be mounted"
 mount -t 9p -o "cache=mmap,$options" run "/new$run" || fail "the run folder cannot be mounted"
