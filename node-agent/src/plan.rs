@@ -24,6 +24,8 @@ pub struct AgentPlan {
     pub meshes: Vec<MeshPlan>,
     /// `metadata.generation` of the assignment.
     pub generation: Option<i64>,
+    /// `metadata.uid` of the assignment: another object knows nothing of what was written before.
+    pub uid: Option<Arc<str>>,
 }
 
 /// The part of one mesh.
@@ -89,6 +91,7 @@ pub fn translate(node: &str, spec: &RdmaProbeAssignmentSpec, generation: Option<
         },
         meshes,
         generation,
+        uid: None,
     }
 }
 

@@ -254,7 +254,14 @@ async fn plan_on_change(
         let plan = match &*assigned.borrow_and_update() {
             Assigned::Unknown => None,
             Assigned::Absent => Some(AgentPlan::default()),
-            Assigned::Present { spec, generation } => Some(translate(&node, spec, *generation)),
+            Assigned::Present {
+                spec,
+                generation,
+                uid,
+            } => Some(AgentPlan {
+                uid: uid.clone(),
+                ..translate(&node, spec, *generation)
+            }),
         };
         if let Some(plan) = plan {
             let targets: usize = plan.meshes.iter().map(|mesh| mesh.targets).sum();

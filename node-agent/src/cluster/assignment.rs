@@ -30,6 +30,8 @@ pub enum Assigned {
         spec: Arc<RdmaProbeAssignmentSpec>,
         /// Counts the changes of the spec.
         generation: Option<i64>,
+        /// Tells the object from an earlier one of the same name.
+        uid: Option<Arc<str>>,
     },
 }
 
@@ -72,6 +74,7 @@ pub async fn watch_assignment(
 fn adopt(out: &watch::Sender<Assigned>, object: Option<RdmaProbeAssignment>) {
     let now = object.map_or(Assigned::Absent, |object| Assigned::Present {
         generation: object.metadata.generation,
+        uid: object.metadata.uid.map(Arc::from),
         spec: Arc::new(object.spec),
     });
     // Every status write of our own comes back through the watch: only a changed spec counts.

@@ -90,7 +90,7 @@ fn failure(code: StatusCode) -> Response {
 fn assignment() -> Value {
     json!({
         "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaProbeAssignment",
-        "metadata": {"name": "host1", "generation": 4, "resourceVersion": "7"},
+        "metadata": {"name": "host1", "uid": "a-1", "generation": 4, "resourceVersion": "7"},
         "spec": {"meshes": []},
     })
 }
@@ -186,6 +186,7 @@ async fn only_the_absence_of_the_assignment_withdraws_the_plan() {
     let present = Assigned::Present {
         spec: Arc::new(RdmaProbeAssignmentSpec::default()),
         generation: Some(4),
+        uid: Some("a-1".into()),
     };
     until(|| *assigned.borrow() == present).await;
     server.set(Mood::Down);

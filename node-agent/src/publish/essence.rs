@@ -14,6 +14,8 @@ const RATIO_FACTOR: f64 = 2.0;
 /// Anomalies, conditions and plans, without the figures that change every second.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Essence {
+    /// The object that it is written to.
+    uid: Option<Arc<str>>,
     meshes: BTreeMap<Arc<str>, Mesh>,
     anomalies: BTreeMap<FindingKey, f64>,
 }
@@ -44,6 +46,7 @@ impl Essence {
         let meshes = view.plan.meshes.iter();
         let findings = view.findings.iter();
         Self {
+            uid: view.plan.uid.clone(),
             meshes: meshes
                 .map(|mesh| (Arc::clone(&mesh.name), essence(mesh)))
                 .collect(),
@@ -66,7 +69,7 @@ impl Essence {
             };
         };
         let same_anomalies = self.anomalies.keys().eq(written.anomalies.keys());
-        if !same_anomalies || self.meshes_are_news(written) {
+        if !same_anomalies || self.uid != written.uid || self.meshes_are_news(written) {
             return Change::News;
         }
         let moved = self

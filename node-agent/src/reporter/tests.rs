@@ -120,6 +120,7 @@ impl World {
                 skipped: Skipped::default(),
             }],
             generation: Some(1),
+            uid: None,
         };
         let server = Arc::new(FakeServer::default());
         let (reports, taken) = mpsc::channel(4);

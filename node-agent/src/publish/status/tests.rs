@@ -89,6 +89,7 @@ impl World {
                 })
                 .collect(),
             generation: Some(1),
+            uid: Some("u-1".into()),
         };
         let ports = locals
             .iter()
@@ -317,6 +318,14 @@ fn a_changed_plan_is_told_once_it_has_settled() {
         Change::News,
         "withdrawn"
     );
+}
+
+#[test]
+fn an_assignment_that_was_made_anew_gets_the_status_again() {
+    let mut world = World::new(&["m"], 1, 2, 0, 5);
+    let before = world.essence();
+    world.plan.uid = Some("u-2".into());
+    assert_eq!(world.essence().change_since(Some(&before)), Change::News);
 }
 
 #[test]
