@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use futures::StreamExt;
 use kube::api::ListParams;
 use rdmamesh_api::RdmaProbeAssignment;
 use serde_json::json;
@@ -189,6 +190,67 @@ pub async fn a_quiet_cluster_is_not_written_to(cluster: &mut Cluster) -> Result<
     );
     Ok(())
 }
+
+/// 200 hosts, ten to a switch: one that is cordoned is taken from those that probed it, and nobody else.
+pub async fn one_node_of_many_touches_only_its_peers(cluster: &mut Cluster) -> Result<()> {
+    let hosts: Vec<u8> = (1..=200).collect();
+    let joins = hosts
+        .iter()
+        .map(|number| join(cluster, *number, RACKS[usize::from(number % 20)]));
+    let joined: Vec<Result<()>> = futures::stream::iter(joins)
+        .buffer_unordered(16)
+        .collect()
+        .await;
+    joined.into_iter().collect::<Result<()>>()?;
+    cluster.operator("one").await?;
+    cluster
+        .mesh("m", json!({"probes": {"interTor": {"enabled": false}}}))
+        .await?;
+    until(
+        "every host is assigned",
+        Duration::from_secs(60),
+        async || {
+            let entries = cluster.entries().await?.len();
+            Ok(if entries == hosts.len() {
+                Ok(())
+            } else {
+                Err(format!("{entries} are"))
+            })
+        },
+    )
+    .await?;
+    cluster.condition("m", "AssignmentsReady", "True").await?;
+    let before = generations(cluster).await?;
+    patch_node(cluster, 7, &json!({"spec": {"unschedulable": true}})).await?;
+    until("host7 has no assignment", SOON, async || {
+        let gone = !cluster.entries().await?.contains_key("host7");
+        Ok(if gone {
+            Ok(())
+        } else {
+            Err("it has".to_owned())
+        })
+    })
+    .await?;
+    let message = cluster.condition("m", "AssignmentsReady", "True").await?;
+    ensure!(
+        message.contains("199 nodes") && message.contains("host7"),
+        "{message}"
+    );
+    let after = generations(cluster).await?;
+    let touched: Vec<_> = after.iter().filter(|one| !before.contains(one)).collect();
+    ensure!(
+        (1..=9).contains(&touched.len()),
+        "its nine neighbours at most: {touched:?}"
+    );
+    Ok(())
+}
+
+/// Names of switches.
+const RACKS: [&str; 20] = [
+    "leaf0", "leaf1", "leaf2", "leaf3", "leaf4", "leaf5", "leaf6", "leaf7", "leaf8", "leaf9",
+    "leaf10", "leaf11", "leaf12", "leaf13", "leaf14", "leaf15", "leaf16", "leaf17", "leaf18",
+    "leaf19",
+];
 
 /// Generation of every assignment: grows with every write that changes a spec.
 async fn generations(cluster: &Cluster) -> Result<Vec<(Option<String>, Option<i64>)>> {
