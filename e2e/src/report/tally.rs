@@ -63,16 +63,26 @@ fn name_of(log: &Path) -> String {
 impl Count {
     fn add_log(&mut self, log: &str, text: &str) {
         let mut suite: Option<String> = None;
+        // A test that prints while it runs pushes its outcome to a line of its own.
+        let mut running: Option<String> = None;
         let mut any = false;
         for line in text.lines() {
+            let place = || suite.clone().unwrap_or_else(|| log.to_owned());
             if let Some(next) = suite_of(line) {
+                running = None;
                 self.ended_without_result(suite.replace(next));
             } else if line.starts_with("test result: ") {
                 any = true;
                 suite = None;
             } else if let Some((name, outcome)) = test_of(line) {
-                let place = suite.clone().unwrap_or_else(|| log.to_owned());
-                self.add(place, name, outcome);
+                match outcome {
+                    Some(outcome) => self.add(place(), name, outcome),
+                    None => running = Some(name),
+                }
+            } else if let Some(outcome) = outcome_of("", line)
+                && let Some(name) = running.take()
+            {
+                self.add(place(), name, outcome);
             }
         }
         self.ended_without_result(suite);
@@ -143,9 +153,9 @@ fn suite_of(line: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// `test name ... ok`, `test [T1] name      ... ignored`, `test name ... ignored, why`.
-fn test_of(line: &str) -> Option<(String, Outcome)> {
-    let (name, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+/// `test name ... ok`, `test [T1] name      ... ignored`; no outcome when something else was printed behind the name.
+fn test_of(line: &str) -> Option<(String, Option<Outcome>)> {
+    let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let name = name.trim();
     let (kind, name) = match name
         .strip_prefix('[')
@@ -154,14 +164,17 @@ fn test_of(line: &str) -> Option<(String, Outcome)> {
         Some((kind, name)) => (kind, name.trim()),
         None => ("", name),
     };
-    let outcome = match outcome.split_once(", ") {
-        Some(("ignored", why)) => Outcome::Skipped(why.to_owned()),
-        None if outcome == "ignored" => Outcome::Skipped(kind.to_owned()),
-        None if outcome == "ok" => Outcome::Passed,
-        None if outcome == "FAILED" => Outcome::Failed,
-        _ => return None,
-    };
-    Some((name.to_owned(), outcome))
+    Some((name.to_owned(), outcome_of(kind, outcome)))
+}
+
+/// `ok`, `FAILED`, `ignored`, `ignored, why`.
+fn outcome_of(kind: &str, text: &str) -> Option<Outcome> {
+    match text {
+        "ok" => Some(Outcome::Passed),
+        "FAILED" => Some(Outcome::Failed),
+        "ignored" => Some(Outcome::Skipped(kind.to_owned())),
+        _ => Some(Outcome::Skipped(text.strip_prefix("ignored, ")?.to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +228,24 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
             count(&[("t1", &passed), ("t0", T0)])
                 .text()
                 .ends_with("3 passed, 0 failed, 1 skipped\n")
+        );
+    }
+
+    #[test]
+    fn a_test_that_prints_while_it_runs_is_counted() {
+        let log = "\
+     Running tests/fabric/main.rs (target/debug/deps/fabric-8632)
+test [T2] scenario::healthy ... [   0.1s] booting ... now
+[   9.1s]   ok after 9.0 s: fine
+ok
+test [T2] scenario::lossy   ... [   0.0s] expect
+FAILED
+ok
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
+";
+        assert_eq!(
+            count(&[("t2", log)]).text(),
+            "failed: fabric: scenario::lossy\n1 passed, 1 failed, 0 skipped\n"
         );
     }
 
