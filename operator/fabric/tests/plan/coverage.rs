@@ -192,3 +192,12 @@ fn with_more_group_pairs_than_the_budget_has_probes_a_sample_is_probed_and_the_r
     reached.dedup();
     assert_eq!(reached.len(), 100, "nobody is forgotten");
 }
+
+#[test]
+fn rails_of_a_single_host_are_no_group_pairs_to_cover() {
+    let mut policy = only(ProbeClass::InterTor);
+    policy.topology.rail_optimized = true;
+    let plan = plan_one(policy, racks(1, 1, 4));
+    assert_eq!((plan.counts.groups, plan.coverage.group_pairs), (4, 0));
+    assert!(plan.findings.is_empty(), "{:?}", plan.findings);
+}

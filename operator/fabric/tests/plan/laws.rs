@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use rdmamesh_fabric::plan::{Address, Availability, NodeState, PlanInput, ProbeClass, plan};
+use rdmamesh_fabric::plan::{
+    Address, Availability, Member, NodeState, PlanInput, ProbeClass, plan,
+};
 use rdmamesh_fabric::{NodeName, ProbeRate, RnicName};
 
 use crate::fabric::{
@@ -313,4 +315,46 @@ fn another_seed_is_another_plan_that_obeys_the_same_budget() {
     assert_ne!(a, b);
     let rate = |plan: &rdmamesh_fabric::plan::Plan| plan.meshes[&"m".into()].counts.rnics;
     assert_eq!(rate(&a), rate(&b));
+}
+
+#[test]
+fn a_changed_address_changes_the_entries_of_its_probers_and_its_own_and_no_other() {
+    type Edit = fn(&mut Member);
+    let edits: [(&str, Edit); 3] = [
+        ("GID", |member| {
+            let gid = std::net::Ipv4Addr::new(10, 99, 0, 1).to_ipv6_mapped();
+            member.rnics[0].availability = Availability::Usable(Address::Roce(gid));
+        }),
+        ("control address", |member| {
+            member.control_address = Some(std::net::SocketAddr::from(([172, 31, 0, 1], 7475)));
+        }),
+        ("control port", |member| {
+            if let Some(address) = &mut member.control_address {
+                address.set_port(7476);
+            }
+        }),
+    ];
+    for (what, edit) in edits {
+        let members = racks(8, 20, 1);
+        let mut edited = members.clone();
+        edit(&mut edited[7]);
+        let (old, new) = (plan_one(policy(), members), plan_one(policy(), edited));
+        let changed: BTreeSet<NodeName> = old
+            .nodes()
+            .filter(|(node, hash)| new.plan_hash(node) != Some(*hash))
+            .map(|(node, _)| node.clone())
+            .collect();
+        let probers: BTreeSet<NodeName> = targets(&old)
+            .into_iter()
+            .filter(|(_, target)| target.peer.node.as_str() == "node-00007")
+            .map(|(local, _)| local.node)
+            .collect();
+        let others: BTreeSet<NodeName> = changed
+            .iter()
+            .filter(|node| node.as_str() != "node-00007")
+            .cloned()
+            .collect();
+        assert_eq!(others, probers, "{what}");
+        assert!(others.len() < 80, "{what}: not everybody");
+    }
 }

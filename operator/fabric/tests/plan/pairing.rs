@@ -207,3 +207,18 @@ fn inter_tor_spreads_its_flows_evenly_over_senders_and_receivers() {
         assert!(most * 2 <= mean * 3 + 2, "most {most}, mean {mean}");
     }
 }
+
+#[test]
+fn tor_mesh_meets_all_rails_of_its_rack() {
+    let plan = plan_one(only(ProbeClass::TorMesh), racks(1, 100, 8));
+    let pairs = pairs(&plan, ProbeClass::TorMesh);
+    let rails: BTreeSet<_> = pairs
+        .iter()
+        .map(|(from, to)| (rail_of(from), rail_of(to)))
+        .collect();
+    assert!(
+        rails.len() >= 8 * 5,
+        "five peers each, all of different rails: {}",
+        rails.len()
+    );
+}
