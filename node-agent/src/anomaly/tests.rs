@@ -223,6 +223,28 @@ fn an_anomaly_neither_opens_nor_closes_without_evidence() {
 }
 
 #[test]
+fn an_anomaly_is_not_closed_by_a_window_whose_unanswered_probes_could_not_be_judged() {
+    let ill = judged(
+        &report(1, SOFTWARE, vec![vec![flow(0, 40, 10, US(90))]]),
+        &[],
+    );
+    let starved = |host_delayed| {
+        let mut report = report(2, SOFTWARE, vec![vec![flow(0, 40, 0, US(90))]]);
+        let window = &mut report.targets[0];
+        window.tally.host_delayed = host_delayed;
+        window.flows[0].tally = window.tally;
+        report
+    };
+    assert_eq!(judged(&starved(11), &ill), ill);
+    assert_eq!(judged(&starved(11), &[]), []);
+    assert_eq!(
+        judged(&starved(2), &ill),
+        [],
+        "a few unjudged ones do not hold it up"
+    );
+}
+
+#[test]
 fn an_anomaly_of_a_target_that_left_the_plan_is_forgotten() {
     let ill = judged(
         &report(1, SOFTWARE, vec![vec![flow(0, 40, 10, US(90))]]),
