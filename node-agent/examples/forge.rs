@@ -105,10 +105,17 @@ async fn resolve(target: &str, keys: KeyRing, socket: &UdpSocket) -> Result<(Vic
     let request = Control::Resolve(Resolve::new(me, node, 1, rand::random(), [rnic]));
     let mut buffer = [0; CONTROL_MAX_LEN];
     let bytes = encode_control(&request, &keys, &mut buffer).to_vec();
-    socket.send_to(&bytes, control).await?;
     let mut answer = [0; CONTROL_MAX_LEN];
-    let received = timeout(Duration::from_secs(5), socket.recv_from(&mut answer)).await;
-    let (len, _) = received.context("the target does not answer")??;
+    let mut received = None;
+    for _ in 0..20 {
+        // The same bytes again after the first answer would be a replay, so only until then.
+        socket.send_to(&bytes, control).await?;
+        if let Ok(got) = timeout(Duration::from_secs(1), socket.recv_from(&mut answer)).await {
+            received = Some(got?);
+            break;
+        }
+    }
+    let (len, _) = received.context("the target does not answer")?;
     let Ok(Control::Reply(reply)) = decode_control(&answer[..len], &keys) else {
         bail!("the target answers with another key");
     };
@@ -154,7 +161,10 @@ async fn attack_ud(args: &Args, victim: &Victim, random: &mut StdRng) -> Result<
         receiver_epoch: victim.epoch,
         sequence: 1,
     };
-    let good = encode(&Datagram::Probe(header, ReturnFlow::default()), &victim.keys);
+    let good = encode(
+        &Datagram::Probe(header, ReturnFlow::default()),
+        &victim.keys,
+    );
     let mut answers = send(&mut endpoint, &to, victim.qpn, &good).await?;
     answers += drain(&mut endpoint, Duration::from_millis(500)).await?;
     for number in 0..args.count {

@@ -141,8 +141,13 @@ impl Prober {
         };
         self.timers
             .push(Reverse((next, Timer::Flow { target, flow })));
-        state.windows.sent(now.second(), flow);
         let (peer, timeout) = (state.rnic, state.plan.timeout);
+        if self.peers.get(&peer).is_some_and(PeerState::unheard) {
+            // Its first exchange is under way: nothing can be sent, and nothing can be said about it yet.
+            self.want(peer, now, now);
+            return;
+        }
+        state.windows.sent(now.second(), flow);
         let Some(session) = self.peers.get(&peer).and_then(|p| p.session) else {
             state.windows.ended(now.second(), flow, Outcome::Unresolved);
             self.want(peer, now, now);

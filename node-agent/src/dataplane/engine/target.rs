@@ -190,6 +190,11 @@ impl PeerState {
         }
     }
 
+    /// Can be asked, and neither has answered nor been found silent so far.
+    pub(super) fn unheard(&self) -> bool {
+        self.last.is_none() && self.ask.is_some()
+    }
+
     /// Somebody needs an answer that is no older than `since`.
     pub(super) fn want(&mut self, since: Mono) {
         self.wanted = self.wanted.max(Some(since));
