@@ -8,6 +8,9 @@ use clap::Parser;
 use rdmamesh_operator::args::{Cli, Command, LogFormat};
 use tracing_subscriber::EnvFilter;
 
+/// The client libraries log every attempt of every request that fails; the operator says so once itself.
+const DEFAULT_FILTER: &str = "info,kube_client=off,kube_runtime=error";
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
@@ -20,7 +23,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

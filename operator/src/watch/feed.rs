@@ -23,7 +23,7 @@ pub trait WatchHealth: Send {
 
 /// Watches `api` for ever, books what changes into `writer` and hands on what follows from it.
 ///
-/// The pause between attempts stays below three seconds: the first thing that people do after the API
+/// The pause between attempts stays below two seconds (jitter included): the first thing that people do after the API
 /// server is back is to look at a status.
 pub async fn feed<V>(
     kind: &'static str,
@@ -37,7 +37,7 @@ pub async fn feed<V>(
 {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(3))
+        .with_max_delay(Duration::from_secs(1))
         .with_factor(2.0)
         .with_jitter()
         .without_max_times();
