@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::pacer::Change;
 use super::status::{View, mesh_condition};
 use crate::anomaly::FindingKey;
+use crate::model::{LocalPort, ProbeClass, Tally, TickReport};
 use crate::plan::MeshPlan;
 
 /// A loss ratio that moves by more than this factor is drift.
@@ -18,6 +19,8 @@ pub struct Essence {
     uid: Option<Arc<str>>,
     meshes: BTreeMap<Arc<str>, Mesh>,
     anomalies: BTreeMap<FindingKey, f64>,
+    /// So many probes were not judged that the figures prove little.
+    doubtful: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +56,7 @@ impl Essence {
             anomalies: findings
                 .map(|finding| (finding.key.clone(), finding.loss_ratio))
                 .collect(),
+            doubtful: doubtful(view.report),
         }
     }
 
@@ -69,7 +73,10 @@ impl Essence {
             };
         };
         let same_anomalies = self.anomalies.keys().eq(written.anomalies.keys());
-        if !same_anomalies || self.uid != written.uid || self.meshes_are_news(written) {
+        // Figures that prove nothing must not stand until the next refresh once there are better ones.
+        let better = written.doubtful && !self.doubtful;
+        let other = self.uid != written.uid || better || !same_anomalies;
+        if other || self.meshes_are_news(written) {
             return Change::News;
         }
         let moved = self
@@ -91,4 +98,23 @@ impl Essence {
         };
         gone || self.meshes.iter().any(changed)
     }
+}
+
+/// Whether on some RNIC the unresolved probes could be all those to one of its targets, or more than a
+/// quarter of the probes were not judged at all.
+fn doubtful(report: &TickReport) -> bool {
+    let mut sums: BTreeMap<(&str, &LocalPort), (Tally, u64)> = BTreeMap::new();
+    for window in &report.targets {
+        if window.target.class != ProbeClass::Control {
+            let sum = sums
+                .entry((&window.target.mesh, &window.local))
+                .or_default();
+            sum.0 += window.tally;
+            sum.1 += 1;
+        }
+    }
+    sums.values().any(|(tally, targets)| {
+        let a_target_lacks = tally.unresolved > 0 && tally.unresolved * targets * 2 >= tally.sent;
+        a_target_lacks || (tally.unresolved + tally.host_delayed) * 4 > tally.sent
+    })
 }

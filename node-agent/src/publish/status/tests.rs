@@ -321,6 +321,25 @@ fn a_changed_plan_is_told_once_it_has_settled() {
 }
 
 #[test]
+fn figures_that_proved_nothing_are_replaced_as_soon_as_there_are_better_ones() {
+    let mut world = World::new(&["m"], 1, 2, 0, 5);
+    let good = world.essence();
+    world.report.targets[0].tally = Tally {
+        sent: 50,
+        unresolved: 50,
+        ..Tally::default()
+    };
+    let doubtful = world.essence();
+    assert_eq!(
+        doubtful.change_since(Some(&good)),
+        Change::Same,
+        "a peer restarts"
+    );
+    assert_eq!(doubtful.change_since(Some(&doubtful)), Change::Same);
+    assert_eq!(good.change_since(Some(&doubtful)), Change::News);
+}
+
+#[test]
 fn an_assignment_that_was_made_anew_gets_the_status_again() {
     let mut world = World::new(&["m"], 1, 2, 0, 5);
     let before = world.essence();
