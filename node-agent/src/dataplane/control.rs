@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::counters::DataplaneCounters;
 use super::engine::starvation::Starvation;
 use super::mono::Mono;
-use super::port::{AskFrom, PortTick, tick_after};
+use super::port::{AskFrom, PortTick, TickSource, tick_after};
 use super::registry::Registry;
 use super::senders::Senders;
 use crate::model::{ProbePlan, SeriesTable};
@@ -263,7 +263,8 @@ impl ControlLoop {
         };
         if !targets.is_empty() {
             // Nobody listens any more only when the whole data path ends.
-            self.io.ticks.send(PortTick { targets }).ok();
+            let source = TickSource::Control;
+            self.io.ticks.send(PortTick { source, targets }).ok();
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::engine::{Answer, Ask, Engine, PortFacts, PostFailure, Transmit};
 use super::mono::Mono;
 use super::registry::{PublishedPort, Registry};
-use crate::model::{PortPlan, SeriesTable, TargetWindow};
+use crate::model::{LocalPort, PortPlan, SeriesTable, TargetWindow};
 
 pub use verbs::VerbsPort;
 
@@ -78,9 +78,20 @@ pub struct AskFrom {
     pub reply: mpsc::UnboundedSender<Answer>,
 }
 
-/// One second's windows of one port.
+/// Which loop a tick is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TickSource {
+    /// The control exchange.
+    Control,
+    /// A port.
+    Port(LocalPort),
+}
+
+/// One second's windows of one loop.
 #[derive(Debug)]
 pub struct PortTick {
+    /// Which loop.
+    pub source: TickSource,
     /// Windows of all its targets.
     pub targets: Vec<TargetWindow>,
 }
@@ -259,7 +270,8 @@ fn report(engine: &mut Engine, io: &PortIo, now: Mono) {
     }
     io.registry.note_answers(engine.answered_nodes());
     // Nobody listens any more only when the whole data path ends.
-    io.ticks.send(PortTick { targets }).ok();
+    let source = TickSource::Port(engine.local().clone());
+    io.ticks.send(PortTick { source, targets }).ok();
 }
 
 /// The first tick after `now`.

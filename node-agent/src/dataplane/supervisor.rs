@@ -24,6 +24,7 @@ use crate::model::{
     GidIndex, LocalPort, PortActivity, PortHealth, ProbePlan, SeriesTable, TickReport,
 };
 use choice::{Usable, queue_pairs, usable};
+use report::Gathered;
 use slot::{Activity, Closed, Opened, Slot};
 
 mod choice;
@@ -75,6 +76,7 @@ pub(super) struct Supervisor {
     rate: watch::Sender<f64>,
     throttle: Throttle,
     measured_at: Mono,
+    gathered: Gathered,
 }
 
 impl Supervisor {
@@ -88,6 +90,7 @@ impl Supervisor {
             rate: watch::channel(1.0).0,
             throttle,
             measured_at: Mono::now(),
+            gathered: Gathered::default(),
         }
     }
 
@@ -415,6 +418,7 @@ impl Supervisor {
             Exit::Gone(gone) => gone.to_string(),
         };
         tracing::info!(port = %local, reason, "port released");
+        self.gathered.forget(&local);
         let activity = PortActivity::Released { reason };
         let retry_at = Mono::now();
         slot.activity = Activity::Closed(Closed {
@@ -440,7 +444,8 @@ impl Supervisor {
     }
 
     fn report(&mut self) {
-        let report = report::gather(&mut self.io.ticks.1, SystemTime::now());
+        let ticks = &mut self.io.ticks.1;
+        let report = self.gathered.report(ticks, Mono::now(), SystemTime::now());
         if self.io.reports.try_send(report).is_err() {
             DataplaneCounters::add(&self.io.counters.reports_dropped, 1);
         }
