@@ -13,7 +13,7 @@ use rdmamesh_fabric::diagnose::{
     State, Status, Suspect, SuspectKind, Transition, Verdict, diagnose,
 };
 use serde_json::json;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::FIELD_MANAGER;
 use crate::conditions::status_of;
@@ -75,9 +75,12 @@ impl Judge {
             .values()
             .filter_map(|assignment| assignment.entries.get(&view.name))
             .flat_map(|entry| entry.rnics.iter().cloned());
+        let state = State::recover(suspects.filter_map(recovered), assigned);
+        let (cases, expected) = (state.cases.len(), state.expected.len());
+        debug!(mesh = view.name, cases, expected, "judge begins");
         Self {
             uid: view.uid.clone(),
-            state: State::recover(suspects.filter_map(recovered), assigned),
+            state,
             reporting: Reporting::default(),
             written: None,
             unpublished: Vec::new(),
