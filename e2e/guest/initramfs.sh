@@ -25,8 +25,13 @@ mount -t 9p -o "ro,cache=loose,$options" hostroot /ro || fail "the host's root c
 mount -t tmpfs -o size=60% layer /rw
 mkdir /rw/up /rw/aside
 mount -t overlay -o lowerdir=/ro,upperdir=/rw/up,workdir=/rw/aside overlay /new || fail "the overlay cannot be mounted"
+# The guest's own scratch folders come first: the build folder may lie below one of them.
+mount -t tmpfs -o mode=755 run /new/run
+mount -t tmpfs -o mode=1777 tmp /new/tmp
+mkdir -p "/new$target"
 # Binaries are rebuilt while the VM runs: this mount asks the host again at every open.
 mount -t 9p -o "ro,cache=mmap,$options" target "/new$target" || fail "the build folder cannot be mounted"
+mkdir -p "/new$run"
 mount -t 9p -o "cache=mmap,$options" run "/new$run" || fail "the run folder cannot be mounted"
 umount /sys
 mount --move /dev /new/dev
