@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rdmamesh_verbs::{EndpointConfig, PortNum, UdEndpoint};
-use rdmamesh_wire::DATAGRAM_LEN;
 use tokio::sync::{mpsc, watch};
 
 use super::choice::{Usable, queue_pairs};
@@ -17,6 +16,8 @@ use crate::model::{
 
 /// Queue key of all agents. Not a secret: the MAC of every datagram is what counts.
 const QKEY: u32 = 0x5244_4D41;
+/// Longer than any of ours, so that most foreign ones are seen and counted; the device drops what is longer still.
+const MAX_PAYLOAD: usize = 256;
 /// Datagrams in flight to the device.
 const SEND_SLOTS: u16 = 1024;
 /// Receive buffers of a single queue pair, and of each of several.
@@ -123,7 +124,7 @@ pub(super) fn open(
         qps,
         send_slots: SEND_SLOTS,
         recv_slots: if qps == 1 { RECV_SLOTS.0 } else { RECV_SLOTS.1 },
-        max_payload: DATAGRAM_LEN,
+        max_payload: MAX_PAYLOAD,
         qkey: QKEY,
     };
     let endpoint = UdEndpoint::open(&config).map_err(|error| error.to_string())?;
