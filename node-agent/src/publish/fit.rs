@@ -6,8 +6,8 @@ use serde::Serialize;
 
 /// Anomalies per mesh that are worth more than another mesh's figures.
 const WORST_KEPT: usize = 4;
-/// Room for the counts of omitted anomalies, which grow while things are left out.
-const RESERVE_BYTES: usize = 512;
+/// Room per mesh for `"anomaliesOmitted":4294967295,`, which appears while anomalies are left out.
+const RESERVE_BYTES: usize = 32;
 
 /// Leaves out, until it fits: mild anomalies, figures of RNICs without trouble, the rest of the
 /// anomalies, the rest of the figures, conditions, and at last whole meshes. Left-out anomalies are counted.
@@ -15,7 +15,8 @@ pub(super) fn to_limit(status: &mut RdmaProbeAssignmentStatus) {
     for mesh in &mut status.meshes {
         omit_anomalies(mesh, MAX_ANOMALIES);
     }
-    let limit = MAX_STATUS_BYTES - RESERVE_BYTES;
+    let reserve = RESERVE_BYTES * status.meshes.len();
+    let limit = MAX_STATUS_BYTES.saturating_sub(reserve);
     let mut size = size_of_json(status);
     let steps: [fn(&mut MeshReport) -> usize; 5] = [
         |mesh| omit_last_anomaly(mesh, WORST_KEPT),
