@@ -34,6 +34,18 @@ impl GoDuration {
         Self(Duration::from_micros(micros))
     }
 
+    /// The span to three significant digits, as people read it: `312.475647ms` becomes `312ms`.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let nanos = self.0.as_nanos();
+        let digits = nanos.checked_ilog10().unwrap_or(0);
+        let unit = 10u128.pow(digits.saturating_sub(2));
+        let rounded = (nanos + unit / 2) / unit * unit;
+        Self(Duration::from_nanos(
+            u64::try_from(rounded).unwrap_or(u64::MAX),
+        ))
+    }
+
     /// The span as the standard library's type.
     #[must_use]
     pub const fn get(self) -> Duration {
@@ -225,6 +237,20 @@ mod tests {
             (3_601_000_000_000, "1h0m1s"),
         ] {
             assert_eq!(GoDuration(Duration::from_nanos(nanos)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn rounds_to_what_people_read() {
+        for (exact, text) in [
+            ("312.475647ms", "312ms"),
+            ("1.2355ms", "1.24ms"),
+            ("999.6us", "1ms"),
+            ("83ns", "83ns"),
+            ("0s", "0s"),
+        ] {
+            let span: GoDuration = exact.parse().expect(exact);
+            assert_eq!(span.rounded().to_string(), text);
         }
     }
 

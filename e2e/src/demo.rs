@@ -98,7 +98,15 @@ impl Stage {
     async fn play(&self, rig: &mut Rig) -> Result<()> {
         chapter("Every agent reports the RNICs of its node");
         self.kubectl(
-            &["wait", "--for=create", "rdmanode/host4", "--timeout=60s"],
+            &[
+                "wait",
+                "--for=create",
+                "rdmanode/host1",
+                "rdmanode/host2",
+                "rdmanode/host3",
+                "rdmanode/host4",
+                "--timeout=60s",
+            ],
             None,
         )
         .await?;
@@ -121,7 +129,7 @@ impl Stage {
         self.healthy().await?;
         self.kubectl(&["get", "rdmamesh"], None).await?;
 
-        chapter("Real probes cross both spines (tcpdump on the spines, 3 s)");
+        chapter("Real probes cross both spines (tcpdump on both)");
         crossing(rig).await?;
 
         chapter(&format!(
@@ -226,7 +234,7 @@ fn quoted(argument: &str) -> String {
 async fn crossing(rig: &Rig) -> Result<()> {
     let script = "\
 for spine in spine1 spine2; do
-  timeout 3 ip netns exec $spine tcpdump -i leaf1 -nn -q udp dst port 4791 >/tmp/$spine.dump 2>/dev/null &
+  timeout 30 ip netns exec $spine tcpdump -i leaf1 -c 300 -nn -q udp dst port 4791 >/tmp/$spine.dump 2>/dev/null &
 done
 wait
 for spine in spine1 spine2; do
@@ -237,7 +245,7 @@ done";
         .script(
             "count probes on the spines",
             script,
-            Duration::from_secs(30),
+            Duration::from_secs(60),
         )
         .await?;
     for line in counted.lines() {

@@ -133,14 +133,18 @@ fn figures(status: &mut RdmaMeshStatus, plan: &MeshPlan) {
     }
 }
 
+fn readable(time: std::time::Duration) -> rdmamesh_api::GoDuration {
+    rdmamesh_api::GoDuration(time).rounded()
+}
+
 fn judged(status: &mut RdmaMeshStatus, verdict: &Verdict) {
     let figures = &verdict.summary;
     let narrow = |wide: usize| u32::try_from(wide).unwrap_or(u32::MAX);
     status.summary = Some(Summary {
         loss: figures.loss_ratio.map(loss).unwrap_or_default(),
         loss_ratio: rounded(figures.loss_ratio.unwrap_or_default()),
-        p50: figures.p50.map(Into::into),
-        p99: figures.p99.map(Into::into),
+        p50: figures.p50.map(readable),
+        p99: figures.p99.map(readable),
         suspect: first_suspect(verdict),
         agents_reporting: narrow(figures.agents_reporting),
         window_end: figures.window_end.map(api_time),
@@ -153,7 +157,7 @@ fn judged(status: &mut RdmaMeshStatus, verdict: &Verdict) {
             target: pair.target.to_string(),
             sent: pair.sent,
             lost: pair.lost,
-            p99: pair.p99.map(Into::into),
+            p99: pair.p99.map(readable),
         })
         .collect();
     status.suspects = verdict.suspects.iter().map(suspect).collect();

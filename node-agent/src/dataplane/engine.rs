@@ -250,6 +250,12 @@ impl Engine {
         }
     }
 
+    /// The device lost datagrams by its own doing in this span: like a starved host, no alibi for the fabric.
+    pub fn interrupted(&mut self, from: Mono, to: Mono) {
+        self.shared.starvation.note(from, to);
+        DataplaneCounters::add(&self.shared.counters.starvations, 1);
+    }
+
     /// When this host was last found starved.
     pub fn starved_until(&self) -> Option<Mono> {
         self.shared.starvation.last_end()

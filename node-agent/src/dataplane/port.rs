@@ -56,6 +56,10 @@ pub trait ProbePort {
     /// True when ways have been found since the last call: datagrams that were [`PostFailure::Unrouted`] can be tried again.
     fn routes_changed(&mut self) -> bool;
 
+    /// True when the device has lost datagrams by its own doing since the last call (a failed queue pair was brought
+    /// back): what was under way then says nothing about the fabric.
+    fn interrupted(&mut self) -> bool;
+
     /// The clock that software stamps are on.
     fn now(&self) -> Mono;
 }
@@ -169,12 +173,17 @@ async fn serve<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo)
     let sleep = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(sleep);
     let mut stopping = false;
+    let mut before = port.now();
     loop {
         if let Err(gone) = port.poll(&mut completions) {
             return Exit::Gone(gone);
         }
         // Taken after the poll: it is T6 of what was just read, and must not lie before its T5.
         let now = port.now();
+        if port.interrupted() {
+            engine.interrupted(before, now);
+        }
+        before = now;
         for completion in completions.drain(..) {
             engine.completed(&completion, now);
         }

@@ -27,12 +27,17 @@ impl Starvation {
     pub fn woken(&mut self, planned: Mono, now: Mono) -> bool {
         let starved = now.since(planned) > self.bound;
         if starved {
-            if self.episodes.len() == REMEMBERED {
-                self.episodes.pop_front();
-            }
-            self.episodes.push_back((planned, now));
+            self.note(planned, now);
         }
         starved
+    }
+
+    /// Remembers a span in which this host lost what it should not have lost.
+    pub fn note(&mut self, from: Mono, to: Mono) {
+        if self.episodes.len() == REMEMBERED {
+            self.episodes.pop_front();
+        }
+        self.episodes.push_back((from, to));
     }
 
     /// Whether any remembered episode overlaps `[from, to]`.
@@ -69,6 +74,14 @@ mod tests {
         assert!(!starvation.overlaps(at(2201), at(2300)));
         assert!(!starvation.overlaps(at(1000), at(1999)));
         assert_eq!(starvation.last_end(), Some(at(2200)));
+    }
+
+    #[test]
+    fn what_the_device_lost_by_itself_counts_like_starvation() {
+        let mut starvation = Starvation::new(Duration::from_millis(50));
+        starvation.note(at(1000), at(1010));
+        assert!(starvation.overlaps(at(900), at(1400)));
+        assert!(!starvation.overlaps(at(1011), at(1400)));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub struct VerbsPort {
     making: mpsc::UnboundedSender<Made>,
     notify: Arc<Notify>,
     changed: bool,
+    recoveries: u64,
 }
 
 type Made = (Route, Result<AddressHandle, VerbsError>);
@@ -61,6 +62,7 @@ impl VerbsPort {
             making,
             notify,
             changed: false,
+            recoveries: 0,
         }
     }
 
@@ -206,6 +208,11 @@ impl ProbePort for VerbsPort {
     fn routes_changed(&mut self) -> bool {
         self.take_made();
         std::mem::take(&mut self.changed)
+    }
+
+    fn interrupted(&mut self) -> bool {
+        let recoveries = self.endpoint.recoveries();
+        std::mem::replace(&mut self.recoveries, recoveries) != recoveries
     }
 
     fn now(&self) -> Mono {

@@ -18,8 +18,9 @@ use crate::model::{
 const QKEY: u32 = 0x5244_4D41;
 /// Longer than any of ours, so that most foreign ones are seen and counted; the device drops what is longer still.
 const MAX_PAYLOAD: usize = 256;
-/// Datagrams in flight to the device.
-const SEND_SLOTS: u16 = 1024;
+/// Datagrams in flight to the device over a single queue pair, and over several together: each of several gets a send
+/// queue of this length, and soft-RoCE maps every queue into our memory.
+const SEND_SLOTS: (u16, u16) = (1024, 256);
 /// Receive buffers of a single queue pair, and of each of several.
 const RECV_SLOTS: (u16, u16) = (2048, 256);
 
@@ -122,7 +123,7 @@ pub(super) fn open(
         port: number,
         gid_index: usable.gid_index,
         qps,
-        send_slots: SEND_SLOTS,
+        send_slots: if qps == 1 { SEND_SLOTS.0 } else { SEND_SLOTS.1 },
         recv_slots: if qps == 1 { RECV_SLOTS.0 } else { RECV_SLOTS.1 },
         max_payload: MAX_PAYLOAD,
         qkey: QKEY,

@@ -245,6 +245,10 @@ impl ProbePort for FakePort {
         std::mem::take(&mut self.routed)
     }
 
+    fn interrupted(&mut self) -> bool {
+        false
+    }
+
     fn now(&self) -> Mono {
         self.fabric.now()
     }
