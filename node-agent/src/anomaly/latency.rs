@@ -14,6 +14,10 @@ const TIMES_BASELINE: f64 = 3.0;
 /// and slower by this many times what round trips of one flow vary by.
 const TIMES_NOISE: f64 = 4.0;
 
+/// One flow in so many is taken to be well. Not half of them: between two spines three of four flows cross a link that is slow
+/// both ways, on their way there or back.
+const HEALTHY_SHARE: usize = 5;
+
 /// What round trips of this agent typically are like with software stamps: of every flow its median, its
 /// fastest, and how far the median is from the fastest.
 pub(super) struct Baseline {
@@ -36,16 +40,17 @@ impl Figures {
         Self { per_flow, sorted }
     }
 
-    /// The median over all flows but the one at position `flow`; `None` when it is the only one.
-    fn of_others(&self, flow: usize) -> Option<Duration> {
+    /// What one in `share` of all flows but the one at position `flow` stays below (2: the median); `None` when it is
+    /// the only one.
+    fn of_others(&self, flow: usize, share: usize) -> Option<Duration> {
         let Some(own) = self.per_flow.get(flow).copied().flatten() else {
-            return self.sorted.get(self.sorted.len() / 2).copied();
+            return self.sorted.get(self.sorted.len() / share).copied();
         };
         let others = self.sorted.len().checked_sub(1).filter(|n| *n > 0)?;
         let own_position = self.sorted.partition_point(|figure| *figure < own);
-        let middle = others / 2;
+        let position = others / share;
         self.sorted
-            .get(middle + usize::from(middle >= own_position))
+            .get(position + usize::from(position >= own_position))
             .copied()
     }
 }
@@ -211,9 +216,13 @@ fn flow_verdict(
     if flow.rtt.count == 0 {
         return Judgement::NoEvidence;
     }
-    let figures = [&baseline.median, &baseline.fastest, &baseline.spread];
+    let figures = [
+        (&baseline.median, HEALTHY_SHARE),
+        (&baseline.fastest, HEALTHY_SHARE),
+        (&baseline.spread, 2),
+    ];
     let [Some(median), Some(others_fastest), Some(others_spread)] =
-        figures.map(|figures| figures.of_others(position))
+        figures.map(|(figures, share)| figures.of_others(position, share))
     else {
         return unclear;
     };
