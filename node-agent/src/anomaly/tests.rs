@@ -332,6 +332,17 @@ fn a_host_on_which_everything_is_slow_accuses_nobody() {
 }
 
 #[test]
+fn a_link_that_three_of_four_flows_cross_is_told_from_a_slow_host() {
+    let mut flows: Vec<_> = (0..6).map(|index| flow(index, 5, 0, US(9000))).collect();
+    flows.extend((6..8).map(|index| flow(index, 5, 0, US(300))));
+    let found = after_a_while(|second| report(second, SOFTWARE, vec![flows.clone()]));
+    let slow: Vec<_> = (0..6)
+        .map(|flow| (Kind::Latency, "host2", Some(flow)))
+        .collect();
+    assert_eq!(paths(&found), slow);
+}
+
+#[test]
 fn a_target_whose_flows_are_all_slow_is_one_anomaly() {
     let slow = vec![flow(0, 20, 0, US(5000)), flow(1, 20, 0, US(5000))];
     let world = |second| report(second, SOFTWARE, vec![healthy(), healthy(), slow.clone()]);
