@@ -53,6 +53,8 @@ impl Pending {
 pub(super) struct PendingRing {
     probes: VecDeque<Option<Pending>>,
     first: u64,
+    /// The first number ever given.
+    began: u64,
 }
 
 impl Default for PendingRing {
@@ -61,11 +63,28 @@ impl Default for PendingRing {
         Self {
             probes: VecDeque::new(),
             first: 1,
+            began: 1,
         }
     }
 }
 
 impl PendingRing {
+    /// Begins at a number above all that an earlier ring of this process can have given: a device that comes back gets
+    /// a new ring under the same epoch, and peers take a number they have seen for a replay. No ring gives a million
+    /// numbers a second.
+    pub(super) fn begin(&mut self, now: Mono) {
+        if self.first == self.began && self.probes.is_empty() {
+            let micros = u64::try_from(now.0.as_micros()).unwrap_or(self.first);
+            self.first = self.first.max(micros);
+            self.began = self.first;
+        }
+    }
+
+    /// Whether a number was ever given to a probe.
+    pub(super) fn gave(&self, seq: u64) -> bool {
+        (self.began..self.next()).contains(&seq)
+    }
+
     /// The sequence number that [`PendingRing::push`] gives next.
     pub(super) fn next(&self) -> u64 {
         self.first + self.probes.len() as u64
@@ -125,5 +144,21 @@ impl PendingRing {
                 .is_some_and(|p| !matches!(p.phase, Phase::Judged(_)))
         };
         self.probes.iter().filter(open).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_that_takes_over_gives_higher_numbers_than_the_one_before() {
+        let (mut first, mut second) = (PendingRing::default(), PendingRing::default());
+        first.begin(Mono(Duration::from_secs(5)));
+        second.begin(Mono(Duration::from_secs(6)));
+        assert!(second.next() >= first.next() + 1_000_000);
+        for never_given in [0, 1, first.next(), second.next()] {
+            assert!(!second.gave(never_given), "{never_given}");
+        }
     }
 }

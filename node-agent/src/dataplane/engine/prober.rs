@@ -312,7 +312,7 @@ impl Prober {
 
     /// Whether an answer fits what was asked.
     fn expected(&self, header: &Header) -> Result<(), DropReason> {
-        if header.sequence == 0 || header.sequence >= self.pending.next() {
+        if !self.pending.gave(header.sequence) {
             return Err(DropReason::Unsolicited);
         }
         let Some(probe) = self.pending.get(header.sequence) else {

@@ -122,6 +122,7 @@ impl Prober {
 
     pub(in super::super) fn open(&mut self, shared: &mut Shared, now: Mono) {
         self.link_up = true;
+        self.pending.begin(now);
         self.restart(shared, now);
     }
 
