@@ -97,19 +97,11 @@ impl Stage {
 
     async fn play(&self, rig: &mut Rig) -> Result<()> {
         chapter("Every agent reports the RNICs of its node");
-        self.kubectl(
-            &[
-                "wait",
-                "--for=create",
-                "rdmanode/host1",
-                "rdmanode/host2",
-                "rdmanode/host3",
-                "rdmanode/host4",
-                "--timeout=60s",
-            ],
-            None,
-        )
-        .await?;
+        for host in ["host1", "host2", "host3", "host4"] {
+            let node = format!("rdmanode/{host}");
+            self.kubectl(&["wait", "--for=create", &node, "--timeout=60s"], None)
+                .await?;
+        }
         self.kubectl(
             &[
                 "wait",
