@@ -12,7 +12,7 @@ RIG  := target/release/rig
 # Debian packages: to build (verbs, kernel initramfs) and to run (QEMU, the guest's user space, peers to measure against).
 PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config libibverbs-dev ibverbs-providers libnl-3-dev \
 	libnl-route-3-dev qemu-system-x86 busybox-static iproute2 kmod cpio xz-utils zstd rdma-core ibverbs-utils perftest \
-	tcpdump nftables procps openssl curl socat debian-archive-keyring
+	tcpdump nftables procps openssl curl socat debian-archive-keyring libseccomp-dev containernetworking-plugins tinyproxy
 # The optimised programs are what is tested and shown, also when a debug build is newer.
 export RDMAMESH_PROFILE := release
 

@@ -31,7 +31,19 @@ pub struct Artefacts {
 /// When a program on the machine is missing (`go`, `apt-get`, …), a build fails or nothing can be downloaded; the
 /// message says which and what to do.
 pub async fn ensure(layout: &Layout, progress: &Progress) -> Result<Artefacts> {
-    go::ensure(layout, progress, Tool::ALL).await?;
+    ensure_with(layout, progress, Tool::ALL).await
+}
+
+/// The guest's kernel and initramfs, and these programs.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn ensure_with(
+    layout: &Layout,
+    progress: &Progress,
+    tools: &[Tool],
+) -> Result<Artefacts> {
+    go::ensure(layout, progress, tools).await?;
     ensure_guest(layout, progress).await
 }
 

@@ -1,4 +1,5 @@
-//! Kubernetes, etcd and the OpenTelemetry Collector, built from the Go modules pinned in `e2e/tools/<family>`.
+//! Kubernetes, etcd, containerd and the OpenTelemetry Collector, built from the Go modules pinned in
+//! `e2e/tools/<family>`.
 
 use std::path::PathBuf;
 
@@ -22,11 +23,50 @@ pub enum Tool {
     Kubectl,
     /// Receives the agents' metrics.
     Otelcol,
+    /// Gives pods a node; world cluster.
+    KubeScheduler,
+    /// Runs a node's pods; world cluster.
+    Kubelet,
+    /// Runs a node's containers.
+    Containerd,
+    /// Stays beside each pod's containers.
+    ContainerdShim,
+    /// Brings images into containerd.
+    Ctr,
+    /// Starts containers.
+    Runc,
+    /// Holds a pod's namespaces.
+    Pause,
+    /// Installs the chart.
+    Helm,
+    /// Checks what the chart renders.
+    Kubeconform,
+    /// Reads the configuration in `kind-config/`.
+    Kind,
 }
 
 impl Tool {
     /// Everything this version of the rig uses, the ones that share most packages beside each other.
     pub const ALL: &'static [Self] = &[
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::Kubectl,
+        Self::Otelcol,
+        Self::KubeScheduler,
+        Self::Kubelet,
+        Self::Containerd,
+        Self::ContainerdShim,
+        Self::Ctr,
+        Self::Runc,
+        Self::Pause,
+        Self::Helm,
+        Self::Kubeconform,
+        Self::Kind,
+    ];
+
+    /// What the fabric world needs.
+    pub const FABRIC: &'static [Self] = &[
         Self::Etcd,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -46,6 +86,16 @@ impl Tool {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Otelcol => "otelcol",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::Containerd => "containerd",
+            Self::ContainerdShim => "containerd-shim-runc-v2",
+            Self::Ctr => "ctr",
+            Self::Runc => "runc",
+            Self::Pause => "pause",
+            Self::Helm => "helm",
+            Self::Kubeconform => "kubeconform",
+            Self::Kind => "kind",
         }
     }
 
@@ -57,17 +107,49 @@ impl Tool {
     fn family(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
-            Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "kubernetes",
+            Self::KubeApiserver
+            | Self::KubeControllerManager
+            | Self::Kubectl
+            | Self::KubeScheduler
+            | Self::Kubelet => "kubernetes",
             Self::Otelcol => "otelcol",
+            Self::Containerd | Self::ContainerdShim | Self::Ctr => "containerd",
+            Self::Runc => "runc",
+            Self::Pause => "pause",
+            Self::Helm => "helm",
+            Self::Kubeconform => "kubeconform",
+            Self::Kind => "kind",
         }
     }
 
     fn package(self) -> String {
         match self {
             Self::Etcd => "go.etcd.io/etcd/server/v3".to_owned(),
-            Self::Otelcol => ".".to_owned(),
+            Self::Otelcol | Self::Pause => ".".to_owned(),
+            Self::Containerd | Self::ContainerdShim | Self::Ctr => {
+                format!("github.com/containerd/containerd/v2/cmd/{}", self.program())
+            }
+            Self::Runc => "github.com/opencontainers/runc".to_owned(),
+            Self::Helm => "helm.sh/helm/v4/cmd/helm".to_owned(),
+            Self::Kubeconform => "github.com/yannh/kubeconform/cmd/kubeconform".to_owned(),
+            Self::Kind => "sigs.k8s.io/kind".to_owned(),
             kubernetes => format!("k8s.io/kubernetes/cmd/{}", kubernetes.program()),
         }
+    }
+
+    /// Build tags: runc with seccomp, which pods with `RuntimeDefault` need; containerd without the file systems that
+    /// nobody here has.
+    fn tags(self) -> &'static str {
+        match self {
+            Self::Runc => "seccomp",
+            Self::Containerd | Self::ContainerdShim | Self::Ctr => "no_btrfs,no_zfs,no_devmapper",
+            _ => "",
+        }
+    }
+
+    /// Whether it is linked with C code.
+    fn cgo(self) -> bool {
+        self == Self::Runc
     }
 }
 
@@ -117,19 +199,22 @@ impl Recipe {
             "kubernetes" => kubernetes_version_flags(&go_mod)?,
             _ => "-s -w".to_owned(),
         };
-        let flags = [
+        let mut flags = vec![
             "-mod=readonly",
             "-trimpath",
             "-buildvcs=false",
             "-ldflags",
             &ld_flags,
         ];
+        if !tool.tags().is_empty() {
+            flags.extend(["-tags", tool.tags()]);
+        }
         Ok(Self {
             tool,
             go_sum: read("go.sum")?,
             go_mod,
             main_go,
-            flags: flags.map(str::to_owned).to_vec(),
+            flags: flags.into_iter().map(str::to_owned).collect(),
         })
     }
 
@@ -156,7 +241,7 @@ impl Recipe {
             .arg(&unfinished)
             .arg(self.tool.package())
             .current_dir(layout.tool_module(self.tool.family()))
-            .env("CGO_ENABLED", "0")
+            .env("CGO_ENABLED", if self.tool.cgo() { "1" } else { "0" })
             .env("GOFLAGS", "")
             .kill_on_drop(true)
             .output()

@@ -1,0 +1,23 @@
+// Holds a pod's namespaces until it is asked to end, and reaps whatever is left to process 1 of a shared PID namespace.
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
+	for received := range signals {
+		if received != syscall.SIGCHLD {
+			return
+		}
+		for {
+			if child, _ := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); child <= 0 {
+				break
+			}
+		}
+	}
+}
