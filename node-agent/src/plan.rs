@@ -2,7 +2,8 @@
 //! it never fails: an entry that cannot be carried out is left out and counted with a reason, which
 //! ends up in the mesh's condition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ pub struct MeshPlan {
     pub thresholds: Thresholds,
     /// Local ports that probe for this mesh.
     pub ports: Vec<LocalPort>,
-    /// Targets in force.
+    /// RDMA targets in force; the plain-IP baseline that comes with each peer is not counted.
     pub targets: usize,
     /// Targets left out.
     pub skipped: Skipped,
@@ -130,16 +131,19 @@ fn translate_mesh(node: &str, mesh: &MeshAssignment, ports: &mut Ports) -> MeshP
         skipped: Skipped::default(),
     };
     let context = target::Context::new(node, name, mesh);
+    let mut baselined = BTreeSet::new();
     for rnic in &mesh.rnics {
-        translate_rnic(&context, rnic, ports, &mut plan);
+        translate_rnic(&context, rnic, ports, &mut baselined, &mut plan);
     }
     plan
 }
 
+/// `baselined` are the hosts that the mesh's plain-IP baseline reaches already: one RNIC speaks for all.
 fn translate_rnic(
     context: &target::Context<'_>,
     rnic: &AssignedRnic,
     ports: &mut Ports,
+    baselined: &mut BTreeSet<Option<SocketAddr>>,
     mesh: &mut MeshPlan,
 ) {
     if rnic.device.is_empty() || rnic.port == 0 {
@@ -157,10 +161,13 @@ fn translate_rnic(
     };
     let local_group: Arc<str> = Arc::from(rnic.group.as_str());
     // Targets of other meshes never collide: the key holds the mesh.
-    let mut seen: std::collections::BTreeSet<_> = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for wanted in &rnic.targets {
         match context.target(&local, &local_group, wanted) {
             Ok(target) if seen.insert(target.key()) => {
+                let control = context.control(&target);
+                let control = control.filter(|_| baselined.insert(target.peer.control));
+                port.targets.extend(control.map(Arc::<Target>::new));
                 port.targets.push(Arc::<Target>::new(target));
                 mesh.targets += 1;
             }

@@ -101,6 +101,28 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// The plain-IP baseline to the peer of `target`, where the mesh wants one. The planner lists no targets for it: it has
+    /// budgeted an exchange per interval with every peer RNIC, slowed down as the RDMA probes are; one per peer host is enough.
+    pub(super) fn control(&self, target: &Target) -> Option<Target> {
+        let baseline = self.settings(ApiClass::Control)?;
+        let planned = self.settings(api_class(target.class))?.interval.get();
+        let stretch = target.interval.as_secs_f64() / planned.as_secs_f64();
+        let interval = baseline.interval.get();
+        let stretched = Duration::try_from_secs_f64(interval.as_secs_f64() * stretch.max(1.0));
+        Some(Target {
+            class: ProbeClass::Control,
+            flows: 1,
+            interval: stretched.unwrap_or(interval).max(SHORTEST_INTERVAL),
+            timeout: self.timeout(ApiClass::Control).ok()?,
+            ..target.clone()
+        })
+    }
+
+    fn settings(&self, class: ApiClass) -> Option<&assignment::AssignedClass> {
+        let classes = &self.mesh.classes;
+        classes.iter().find(|settings| settings.class == class)
+    }
+
     fn peer(&self, local: &LocalPort, wanted: &assignment::Target) -> Result<Peer, BadTarget> {
         if wanted.node.is_empty() || wanted.device.is_empty() || wanted.port == 0 {
             return Err(BadTarget::Nameless);
@@ -153,10 +175,7 @@ impl<'a> Context<'a> {
 
     fn timeout(&self, wanted: ApiClass) -> Result<Duration, BadTarget> {
         let settings = self
-            .mesh
-            .classes
-            .iter()
-            .find(|settings| settings.class == wanted)
+            .settings(wanted)
             .ok_or(BadTarget::Class(wanted.as_str()))?;
         let timeout = settings.timeout.get();
         if timeout.is_zero() || timeout > LONGEST_TIMEOUT {

@@ -4,7 +4,7 @@ use rdmamesh_api::assignment::{AssignedClass, Target as ApiTarget};
 use rdmamesh_api::mesh::{ProbeClass as ApiClass, TrafficClass as ApiTraffic};
 
 use super::*;
-use crate::model::FabricAddress;
+use crate::model::{FabricAddress, ProbeClass};
 
 fn target(node: &str) -> ApiTarget {
     ApiTarget {
@@ -84,6 +84,74 @@ fn a_target_carries_over_with_everything_it_refers_to() {
         (plan.meshes[0].skipped.count, plan.generation),
         (0, Some(3))
     );
+}
+
+/// Class, peer and interval of everything that `mesh` makes each port probe.
+fn probed(mesh: MeshAssignment) -> Vec<Vec<(ProbeClass, String, Duration)>> {
+    let of_port = |port: &PortPlan| {
+        let targets = port.targets.iter();
+        targets
+            .map(|t| (t.class, t.peer.rnic_name(), t.interval))
+            .collect()
+    };
+    plan(vec![mesh]).probes.ports.iter().map(of_port).collect()
+}
+
+#[test]
+fn every_peer_host_gets_one_plain_ip_baseline_at_the_pace_of_its_class() {
+    let second = Duration::from_secs(1);
+    let mut wanted = mesh("m", vec![target("host2"), target("host3")]);
+    wanted.rnics[0].targets[1].control_address = "10.12.0.4:7475".into();
+    let mut other_rail = wanted.rnics[0].clone();
+    other_rail.device = "rxe1".into();
+    wanted.rnics.push(other_rail);
+    let without = probed(wanted.clone());
+    assert!(
+        without
+            .iter()
+            .flatten()
+            .all(|(class, ..)| *class == ProbeClass::TorMesh),
+        "the mesh has no control class: {without:?}"
+    );
+    wanted.classes.push(AssignedClass {
+        class: ApiClass::Control,
+        interval: second.into(),
+        timeout: GoDuration::from_millis(500),
+    });
+    let baselines: Vec<Vec<_>> = probed(wanted)
+        .into_iter()
+        .map(|port| {
+            port.into_iter()
+                .filter(|(class, ..)| *class == ProbeClass::Control)
+                .collect()
+        })
+        .collect();
+    let baseline = |peer: &str| (ProbeClass::Control, format!("{peer}/rxe0"), second);
+    assert_eq!(
+        baselines,
+        [vec![baseline("host2"), baseline("host3")], vec![]]
+    );
+}
+
+#[test]
+fn the_plain_ip_baseline_slows_down_with_the_budget_and_is_no_target_of_the_plan() {
+    let mut wanted = mesh("m", vec![target("host2")]);
+    wanted.rnics[0].targets[0].interval = GoDuration::from_millis(300);
+    wanted.classes.push(AssignedClass {
+        class: ApiClass::Control,
+        interval: GoDuration::from_millis(1_000),
+        timeout: GoDuration::from_millis(400),
+    });
+    let plan = plan(vec![wanted]);
+    let control = plan.probes.ports[0]
+        .targets
+        .iter()
+        .find(|t| t.class == ProbeClass::Control)
+        .expect("a baseline");
+    assert_eq!(control.interval, Duration::from_secs(3));
+    assert_eq!(control.timeout, Duration::from_millis(400));
+    assert_eq!(control.flows, 1);
+    assert_eq!(plan.meshes[0].targets, 1);
 }
 
 #[test]

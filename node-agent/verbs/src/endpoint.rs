@@ -275,7 +275,7 @@ impl UdEndpoint {
     /// polls after every return.
     ///
     /// With software stamps only received datagrams wake the caller at once; finished sends, which
-    /// have nothing to tell then, are looked after 2 ms later. With hardware stamps they wake it too.
+    /// have nothing to tell then, are looked after 32 ms later. With hardware stamps they wake it too.
     ///
     /// The call after a wake-up asks for the next notification and returns at once: completions
     /// that came in between the last poll and the asking would not be notified, so the caller polls

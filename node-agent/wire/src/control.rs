@@ -1,7 +1,8 @@
 //! The datagrams of the control exchange over plain IP: who are you now, and how do you feel?
 //!
-//! Layout, big-endian; 80 bytes plus 24 per port. A request lists the ports it asks about, the
-//! reply lists the same ports in the same order, so both have the same length.
+//! Layout, big-endian; 80 bytes plus 24 per port and question. A request lists the ports it asks about
+//! and the probes it has questions about, the reply lists the same in the same order, so both have the
+//! same length.
 //!
 //! | at | bytes | field |
 //! |---|---|---|
@@ -16,31 +17,44 @@
 //! | 32 | 8 | receiver's epoch; 0 in a request when not known |
 //! | 40 | 8 | sequence of the request |
 //! | 48 | 8 | nonce of the request |
-//! | 56 | 24 each | port: RNIC id, QPN (4), queue pairs (2), status (1), zero (1), generation (4), milliseconds since starved (4) |
-//! | end | 8 + 16 | eight zero bytes, MAC |
+//! | 56 | 1 | number of questions, at most [`CONTROL_MAX_QUESTIONS`] |
+//! | 57 | 7 | zero |
+//! | 64 | 24 each | port: RNIC id, QPN (4), queue pairs (2), status (1), zero (1), generation (4), milliseconds since starved (4) |
+//! | then | 24 each | question: RNIC id of the probe's sender, sequence of the probe (8), position of the port (1), sighting (1), zero (6) |
+//! | end | 16 | MAC |
+
+use bounded::Bounded;
+use sighting::{Entry, Questions};
 
 use crate::bytes::{Reader, Writer};
 use crate::key::MAC_LEN;
 use crate::{DropReason, Epoch, KeyRing, NodeId, RnicId, VERSION};
 
+pub use sighting::{CONTROL_MAX_QUESTIONS, Question, Sighting};
+
+mod bounded;
+mod sighting;
+
 /// Most ports in one exchange.
 pub const CONTROL_MAX_PORTS: usize = 16;
 /// Longest control datagram, in bytes.
-pub const CONTROL_MAX_LEN: usize = control_len(CONTROL_MAX_PORTS);
+pub const CONTROL_MAX_LEN: usize = control_len(CONTROL_MAX_PORTS, CONTROL_MAX_QUESTIONS);
 /// "Never, or too long ago to matter" as a number of milliseconds.
 pub const NEVER: u32 = u32::MAX;
 
-const HEAD_LEN: usize = 56;
+const HEAD_LEN: usize = 64;
 const ENTRY_LEN: usize = 24;
-const TAIL_LEN: usize = 8;
+const QUESTION_LEN: usize = 24;
+/// Where the number of questions is.
+const QUESTIONS_AT: usize = 56;
 const QPN_MAX: u32 = (1 << 24) - 1;
 
 const TYPE_RESOLVE: u8 = 16;
 const TYPE_REPLY: u8 = 17;
 
-/// Length in bytes of a control datagram about `ports` ports.
-pub const fn control_len(ports: usize) -> usize {
-    HEAD_LEN + ENTRY_LEN * ports + TAIL_LEN + MAC_LEN
+/// Length in bytes of a control datagram about `ports` ports with `questions` questions.
+pub const fn control_len(ports: usize, questions: usize) -> usize {
+    HEAD_LEN + ENTRY_LEN * ports + QUESTION_LEN * questions + MAC_LEN
 }
 
 /// What a port is good for at the moment.
@@ -87,29 +101,15 @@ impl PortEntry {
     }
 }
 
-/// A list of ports that lives on the stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ports {
-    entries: [PortEntry; CONTROL_MAX_PORTS],
-    len: usize,
+/// The ports of one exchange.
+type Ports = Bounded<PortEntry, CONTROL_MAX_PORTS>;
+
+fn ports(entries: impl IntoIterator<Item = PortEntry>) -> Ports {
+    Bounded::new(PortEntry::absent(RnicId(0)), entries)
 }
 
-impl Ports {
-    fn from_entries(entries: impl IntoIterator<Item = PortEntry>) -> Self {
-        let mut ports = Self {
-            entries: [PortEntry::absent(RnicId(0)); CONTROL_MAX_PORTS],
-            len: 0,
-        };
-        for (slot, entry) in ports.entries.iter_mut().zip(entries) {
-            *slot = entry;
-            ports.len += 1;
-        }
-        ports
-    }
-
-    fn as_slice(&self) -> &[PortEntry] {
-        self.entries.get(..self.len).unwrap_or_default()
-    }
+fn questions(entries: impl IntoIterator<Item = Entry>) -> Questions {
+    Bounded::new(Entry::EMPTY, entries)
 }
 
 /// Asks a node about some of its ports.
@@ -126,6 +126,7 @@ pub struct Resolve {
     /// Random; the reply repeats it.
     pub nonce: u64,
     ports: Ports,
+    questions: Questions,
 }
 
 impl Resolve {
@@ -137,14 +138,25 @@ impl Resolve {
         nonce: u64,
         rnics: impl IntoIterator<Item = RnicId>,
     ) -> Self {
-        let ports = Ports::from_entries(rnics.into_iter().map(PortEntry::absent));
         Self {
             sender,
             receiver,
             sender_epoch,
             sequence,
             nonce,
-            ports,
+            ports: ports(rnics.into_iter().map(PortEntry::absent)),
+            questions: questions([]),
+        }
+    }
+
+    /// The same request with questions; at most [`CONTROL_MAX_QUESTIONS`], the rest is left out.
+    #[must_use]
+    pub fn asking(self, asked: impl IntoIterator<Item = Question>) -> Self {
+        let sighting = Sighting::Unknown;
+        let entry = |question| Entry { question, sighting };
+        Self {
+            questions: questions(asked.into_iter().map(entry)),
+            ..self
         }
     }
 
@@ -168,10 +180,11 @@ impl Resolve {
             sequence: self.sequence,
             nonce: self.nonce,
             starved_ms_ago,
-            ports: Ports::from_entries(self.rnics().map(|rnic| PortEntry {
+            ports: ports(self.rnics().map(|rnic| PortEntry {
                 rnic,
                 ..entry(rnic)
             })),
+            questions: self.questions,
         }
     }
 }
@@ -194,12 +207,33 @@ pub struct ResolveReply {
     /// Milliseconds since the process was last found starved of CPU, or [`NEVER`].
     pub starved_ms_ago: u32,
     ports: Ports,
+    questions: Questions,
 }
 
 impl ResolveReply {
     /// One entry per port asked about, in the same order.
     pub fn ports(&self) -> &[PortEntry] {
         self.ports.as_slice()
+    }
+
+    /// The same reply with its questions answered by `tell`, which is given the port that a question is about.
+    #[must_use]
+    pub fn telling(mut self, mut tell: impl FnMut(RnicId, &Question) -> Sighting) -> Self {
+        let ports = self.ports;
+        for entry in self.questions.as_mut_slice() {
+            let port = ports.as_slice().get(usize::from(entry.question.port));
+            entry.sighting =
+                port.map_or(Sighting::Unknown, |port| tell(port.rnic, &entry.question));
+        }
+        self
+    }
+
+    /// The questions of the request, in the same order, with their answers; each with the port it is about.
+    pub fn sightings(&self) -> impl Iterator<Item = (RnicId, Question, Sighting)> + '_ {
+        self.questions.as_slice().iter().filter_map(|entry| {
+            let port = self.ports().get(usize::from(entry.question.port))?;
+            Some((port.rnic, entry.question, entry.sighting))
+        })
     }
 }
 
@@ -218,7 +252,7 @@ pub fn encode_control<'a>(
     keys: &KeyRing,
     out: &'a mut [u8; CONTROL_MAX_LEN],
 ) -> &'a [u8] {
-    let (kind, starved, ids, epochs, sequence, nonce, ports) = match message {
+    let (kind, starved, ids, epochs, sequence, nonce, lists) = match message {
         Control::Resolve(m) => {
             let epochs = (m.sender_epoch, Epoch::UNKNOWN);
             (
@@ -228,7 +262,7 @@ pub fn encode_control<'a>(
                 epochs,
                 m.sequence,
                 m.nonce,
-                &m.ports,
+                (m.ports.as_slice(), m.questions.as_slice()),
             )
         }
         Control::Reply(m) => {
@@ -241,28 +275,27 @@ pub fn encode_control<'a>(
                 epochs,
                 m.sequence,
                 m.nonce,
-                &m.ports,
+                (m.ports.as_slice(), m.questions.as_slice()),
             )
         }
     };
     *out = [0; CONTROL_MAX_LEN];
-    let used = out.get_mut(..control_len(ports.len)).unwrap_or_default();
+    let (ports, questions) = lists;
+    let count = |len: usize| u8::try_from(len).unwrap_or(0);
+    let len = control_len(ports.len(), questions.len());
+    let used = out.get_mut(..len).unwrap_or_default();
     let mut write = Writer::new(used);
     write
-        .put([
-            VERSION,
-            kind,
-            keys.active_id(),
-            u8::try_from(ports.len).unwrap_or(0),
-        ])
+        .put([VERSION, kind, keys.active_id(), count(ports.len())])
         .put(starved.to_be_bytes())
         .put(ids.0.0.to_be_bytes())
         .put(ids.1.0.to_be_bytes())
         .put(epochs.0.0.to_be_bytes())
         .put(epochs.1.0.to_be_bytes())
         .put(sequence.to_be_bytes())
-        .put(nonce.to_be_bytes());
-    for entry in ports.as_slice() {
+        .put(nonce.to_be_bytes())
+        .put([count(questions.len()), 0, 0, 0, 0, 0, 0, 0]);
+    for entry in ports {
         let status = match entry.status {
             PortStatus::Absent => 0,
             PortStatus::Answering => 1,
@@ -276,6 +309,12 @@ pub fn encode_control<'a>(
             .put(entry.generation.to_be_bytes())
             .put(entry.starved_ms_ago.to_be_bytes());
     }
+    for Entry { question, sighting } in questions {
+        write
+            .put(question.from.0.to_be_bytes())
+            .put(question.sequence.to_be_bytes())
+            .put([question.port, sighting.to_wire(), 0, 0, 0, 0, 0, 0]);
+    }
     keys.sign(used);
     used
 }
@@ -285,7 +324,7 @@ pub fn encode_control<'a>(
 /// # Errors
 /// The first thing that is wrong. Fields are looked at only after the MAC has been found right.
 pub fn decode_control(bytes: &[u8], keys: &KeyRing) -> Result<Control, DropReason> {
-    if !(control_len(0)..=CONTROL_MAX_LEN).contains(&bytes.len()) {
+    if !(control_len(0, 0)..=CONTROL_MAX_LEN).contains(&bytes.len()) {
         return Err(DropReason::Length);
     }
     let mut read = Reader::new(bytes);
@@ -296,8 +335,12 @@ pub fn decode_control(bytes: &[u8], keys: &KeyRing) -> Result<Control, DropReaso
     if !(TYPE_RESOLVE..=TYPE_REPLY).contains(&kind) {
         return Err(DropReason::Type);
     }
-    let count = usize::from(count);
-    if count > CONTROL_MAX_PORTS || bytes.len() != control_len(count) {
+    let (count, asked) = (
+        usize::from(count),
+        bytes.get(QUESTIONS_AT).copied().map_or(0, usize::from),
+    );
+    let fit = count <= CONTROL_MAX_PORTS && asked <= CONTROL_MAX_QUESTIONS;
+    if !fit || bytes.len() != control_len(count, asked) {
         return Err(DropReason::Length);
     }
     keys.verify(key_id, bytes)?;
@@ -305,12 +348,16 @@ pub fn decode_control(bytes: &[u8], keys: &KeyRing) -> Result<Control, DropReaso
     let (sender, receiver) = (NodeId(read.u64()), NodeId(read.u64()));
     let (sender_epoch, receiver_epoch) = (Epoch(read.u64()), Epoch(read.u64()));
     let (sequence, nonce) = (read.u64(), read.u64());
-    let mut ports = Ports::from_entries([]);
-    for slot in ports.entries.iter_mut().take(count) {
+    let [_, zeros @ ..] = read.take::<8>();
+    let mut ports = ports((0..count).map(|_| PortEntry::absent(RnicId(0))));
+    for slot in ports.as_mut_slice() {
         *slot = read_entry(&mut read)?;
     }
-    ports.len = count;
-    if read.u64() != 0 || sender_epoch == Epoch::UNKNOWN {
+    let mut questions = questions((0..asked).map(|_| Entry::EMPTY));
+    for slot in questions.as_mut_slice() {
+        *slot = read_question(&mut read, count)?;
+    }
+    if zeros != [0; 7] || sender_epoch == Epoch::UNKNOWN {
         return Err(DropReason::Field);
     }
     if kind == TYPE_REPLY {
@@ -326,12 +373,17 @@ pub fn decode_control(bytes: &[u8], keys: &KeyRing) -> Result<Control, DropReaso
             nonce,
             starved_ms_ago,
             ports,
+            questions,
         }));
     }
     let only_ids = ports
         .as_slice()
         .iter()
-        .all(|e| *e == PortEntry::absent(e.rnic));
+        .all(|e| *e == PortEntry::absent(e.rnic))
+        && questions
+            .as_slice()
+            .iter()
+            .all(|e| e.sighting == Sighting::Unknown);
     if !only_ids || starved_ms_ago != 0 || receiver_epoch != Epoch::UNKNOWN {
         return Err(DropReason::Field);
     }
@@ -342,6 +394,7 @@ pub fn decode_control(bytes: &[u8], keys: &KeyRing) -> Result<Control, DropReaso
         sequence,
         nonce,
         ports,
+        questions,
     }))
 }
 
@@ -368,4 +421,19 @@ fn read_entry(read: &mut Reader<'_>) -> Result<PortEntry, DropReason> {
         generation,
         starved_ms_ago,
     })
+}
+
+fn read_question(read: &mut Reader<'_>, ports: usize) -> Result<Entry, DropReason> {
+    let (from, sequence) = (RnicId(read.u64()), read.u64());
+    let [port, sighting, zeros @ ..] = read.take::<8>();
+    let sighting = Sighting::from_wire(sighting).ok_or(DropReason::Field)?;
+    if usize::from(port) >= ports || zeros != [0; 6] {
+        return Err(DropReason::Field);
+    }
+    let question = Question {
+        from,
+        sequence,
+        port,
+    };
+    Ok(Entry { question, sighting })
 }

@@ -2,7 +2,7 @@
 //!
 //! * On the fabric ([`Datagram`], UD): `Probe`, `Ack1`, `Ack2`, all of [`DATAGRAM_LEN`] bytes.
 //! * Over plain IP ([`Control`], UDP): `Resolve` and `ResolveReply`, equally long for the same
-//!   number of ports, so that an answer never amplifies.
+//!   number of ports and questions, so that an answer never amplifies.
 //!
 //! Nothing here does I/O, allocates per datagram or panics on any input. Whatever is not exactly
 //! right is a [`DropReason`], which the agent counts and never answers. Every datagram carries a
@@ -21,8 +21,9 @@ mod probe;
 mod replay;
 
 pub use control::{
-    CONTROL_MAX_LEN, CONTROL_MAX_PORTS, Control, NEVER, PortEntry, PortStatus, Resolve,
-    ResolveReply, control_len, decode_control, encode_control,
+    CONTROL_MAX_LEN, CONTROL_MAX_PORTS, CONTROL_MAX_QUESTIONS, Control, NEVER, PortEntry,
+    PortStatus, Question, Resolve, ResolveReply, Sighting, control_len, decode_control,
+    encode_control,
 };
 pub use drop_reason::DropReason;
 pub use id::{Epoch, NodeId, RnicId};
@@ -31,4 +32,4 @@ pub use probe::{Ack2, DATAGRAM_LEN, Datagram, Header, ReturnFlow, decode, encode
 pub use replay::ReplayWindow;
 
 /// Version of both layouts. A receiver drops every other version.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;

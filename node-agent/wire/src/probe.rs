@@ -17,11 +17,12 @@
 //! | 48 | 8 | T3 in nanoseconds (second answer only) |
 //! | 56 | 8 | T4 in nanoseconds (second answer only) |
 //! | 64 | 2 | queue pair that shall answer (probe only) |
-//! | 66 | 1 | DSCP of the answer (probe only) |
+//! | 66 | 1 | probe: DSCP of the answer; second answer: hop limit that the probe arrived with, 0 when unknown |
 //! | 67 | 1 | service level of the answer (probe only) |
 //! | 68 | 4 | flow label of the answer, 20 bits (probe only) |
 //! | 72 | 16 | MAC |
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::bytes::{Reader, Writer};
@@ -81,6 +82,9 @@ pub struct Ack2 {
     pub replied: Duration,
     /// Both come from the device.
     pub hardware: bool,
+    /// Hop limit (TTL) that the probe arrived with: what is missing from what it was sent with are the
+    /// routers on its way. `None` where the device does not show it.
+    pub hop_limit: Option<NonZeroU8>,
 }
 
 /// One datagram on the fabric.
@@ -106,16 +110,15 @@ impl Datagram {
 /// Writes and signs a datagram. Fields wider than their place on the wire are cut to it.
 pub fn encode(datagram: &Datagram, keys: &KeyRing) -> [u8; DATAGRAM_LEN] {
     let none = (ReturnFlow::default(), 0, 0, 0);
-    let (kind, (back, received, replied, flags)) = match datagram {
-        Datagram::Probe(_, back) => (TYPE_PROBE, (*back, 0, 0, 0)),
-        Datagram::Ack1(_) => (TYPE_ACK1, none),
+    let (kind, (back, received, replied, flags), at_66) = match datagram {
+        Datagram::Probe(_, back) => (TYPE_PROBE, (*back, 0, 0, 0), back.dscp & DSCP_MAX),
+        Datagram::Ack1(_) => (TYPE_ACK1, none, 0),
         Datagram::Ack2(_, stamps) => {
             let flags = if stamps.hardware { FLAG_HARDWARE } else { 0 };
+            let hop_limit = stamps.hop_limit.map_or(0, NonZeroU8::get);
             let stamps = (nanos(stamps.received), nanos(stamps.replied));
-            (
-                TYPE_ACK2,
-                (ReturnFlow::default(), stamps.0, stamps.1, flags),
-            )
+            let back = ReturnFlow::default();
+            (TYPE_ACK2, (back, stamps.0, stamps.1, flags), hop_limit)
         }
     };
     let header = datagram.header();
@@ -131,7 +134,7 @@ pub fn encode(datagram: &Datagram, keys: &KeyRing) -> [u8; DATAGRAM_LEN] {
         .put(received.to_be_bytes())
         .put(replied.to_be_bytes())
         .put(back.qp_index.to_be_bytes())
-        .put([back.dscp & DSCP_MAX, back.service_level & SERVICE_LEVEL_MAX])
+        .put([at_66, back.service_level & SERVICE_LEVEL_MAX])
         .put((back.flow_label & FLOW_LABEL_MAX).to_be_bytes());
     keys.sign(&mut out);
     out
@@ -162,12 +165,13 @@ pub fn decode(bytes: &[u8], keys: &KeyRing) -> Result<Datagram, DropReason> {
         sequence: read.u64(),
     };
     let (received, replied) = (read.u64(), read.u64());
-    let (qp_index, dscp, service_level, flow_label) =
+    let (qp_index, at_66, service_level, flow_label) =
         (read.u16(), read.u8(), read.u8(), read.u32());
+    let second = kind == TYPE_ACK2;
     let back = ReturnFlow {
         qp_index,
         flow_label,
-        dscp,
+        dscp: if second { 0 } else { at_66 },
         service_level,
     };
     check(&header, &back)?;
@@ -180,6 +184,7 @@ pub fn decode(bytes: &[u8], keys: &KeyRing) -> Result<Datagram, DropReason> {
                 received: Duration::from_nanos(received),
                 replied: Duration::from_nanos(replied),
                 hardware: flags == FLAG_HARDWARE,
+                hop_limit: NonZeroU8::new(at_66),
             };
             Ok(Datagram::Ack2(header, stamps))
         }

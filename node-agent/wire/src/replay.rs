@@ -45,6 +45,16 @@ impl ReplayWindow {
         fresh
     }
 
+    /// Whether `sequence` has been seen; `None` when it is too old to tell.
+    pub fn saw(&self, sequence: u64) -> Option<bool> {
+        let Some(highest) = self.highest.filter(|highest| *highest >= sequence) else {
+            return Some(false);
+        };
+        let (word, bit) = Self::place(sequence);
+        let word = self.seen.get(word)?;
+        (highest - sequence < BITS).then_some(word & bit != 0)
+    }
+
     /// Clears the places that `(highest, sequence]` will use.
     fn forget(&mut self, highest: u64, sequence: u64) {
         if sequence - highest >= BITS {
@@ -82,6 +92,8 @@ mod tests {
             assert!(!window.accept(sequence), "{sequence} is a replay");
         }
         assert!(!window.accept(5), "too old to tell");
+        assert_eq!(window.saw(5), None);
+        assert_eq!(window.saw(u64::MAX - 2), Some(false));
     }
 
     proptest! {
@@ -92,7 +104,9 @@ mod tests {
             let mut highest: u64 = 10_000;
             for (step, forward) in steps {
                 let sequence = if forward { highest + step } else { highest.saturating_sub(step) };
+                prop_assert_eq!(window.saw(sequence), Some(seen.contains(&sequence)));
                 prop_assert_eq!(window.accept(sequence), seen.insert(sequence));
+                prop_assert_eq!(window.saw(sequence), Some(true));
                 highest = highest.max(sequence);
             }
         }

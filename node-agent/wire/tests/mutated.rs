@@ -2,12 +2,13 @@
 //!
 //! The same property as the fuzz target, with a fixed seed and without a fuzzer.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use rdmamesh_wire::{
     Ack2, CONTROL_MAX_LEN, Control, Datagram, DropReason, Epoch, Header, KeyRing, NodeId,
-    PortEntry, PortStatus, Resolve, ReturnFlow, RnicId, decode, decode_control, encode,
-    encode_control,
+    PortEntry, PortStatus, Question, Resolve, ReturnFlow, RnicId, Sighting, decode, decode_control,
+    encode, encode_control,
 };
 
 const CASES: usize = 1_000_000;
@@ -58,9 +59,17 @@ fn valid(keys: &KeyRing) -> Vec<Vec<u8>> {
         received: Duration::from_nanos(1_000_000),
         replied: Duration::from_nanos(1_050_000),
         hardware: true,
+        hop_limit: NonZeroU8::new(61),
     };
     let ids = [RnicId(1), RnicId(2), RnicId(3)];
-    let request = Resolve::new((NodeId(1), Epoch(2)), NodeId(3), 4, 5, ids);
+    let request =
+        Resolve::new((NodeId(1), Epoch(2)), NodeId(3), 4, 5, ids).asking((0..5).map(|n| {
+            Question {
+                from: RnicId(9),
+                sequence: 1000 + n,
+                port: 1,
+            }
+        }));
     let reply = request.reply(Epoch(6), 7, |rnic| PortEntry {
         rnic,
         qpn: 17,
@@ -68,6 +77,10 @@ fn valid(keys: &KeyRing) -> Vec<Vec<u8>> {
         status: PortStatus::Answering,
         generation: 5,
         starved_ms_ago: 100,
+    });
+    let reply = reply.telling(|_, question| match question.sequence % 2 {
+        0 => Sighting::Seen,
+        _ => Sighting::Unseen,
     });
     let mut buffer = [0; CONTROL_MAX_LEN];
     let mut all: Vec<Vec<u8>> = [

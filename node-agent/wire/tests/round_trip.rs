@@ -1,12 +1,13 @@
 //! What is written is read back, and what is read back is written the same.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use rdmamesh_wire::{
-    Ack2, CONTROL_MAX_LEN, CONTROL_MAX_PORTS, Control, DATAGRAM_LEN, Datagram, DropReason, Epoch,
-    Header, KeyRing, NodeId, PortEntry, PortStatus, Resolve, ReturnFlow, RnicId, control_len,
-    decode, decode_control, encode, encode_control,
+    Ack2, CONTROL_MAX_LEN, CONTROL_MAX_PORTS, CONTROL_MAX_QUESTIONS, Control, DATAGRAM_LEN,
+    Datagram, DropReason, Epoch, Header, KeyRing, NodeId, PortEntry, PortStatus, Question, Resolve,
+    ReturnFlow, RnicId, Sighting, control_len, decode, decode_control, encode, encode_control,
 };
 
 fn ring(id: u8, fill: u8) -> KeyRing {
@@ -32,14 +33,14 @@ fn datagram() -> impl Strategy<Value = Datagram> {
             service_level,
         },
     );
-    let stamps =
-        (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(received, replied, hardware)| {
-            Ack2 {
-                received: Duration::from_nanos(received),
-                replied: Duration::from_nanos(replied),
-                hardware,
-            }
-        });
+    let stamps = (any::<u64>(), any::<u64>(), any::<bool>(), any::<u8>()).prop_map(
+        |(received, replied, hardware, hop_limit)| Ack2 {
+            received: Duration::from_nanos(received),
+            replied: Duration::from_nanos(replied),
+            hardware,
+            hop_limit: NonZeroU8::new(hop_limit),
+        },
+    );
     prop_oneof![
         (header(), back).prop_map(|(h, b)| Datagram::Probe(h, b)),
         header().prop_map(Datagram::Ack1),
@@ -79,6 +80,36 @@ fn resolve(rnics: Vec<u64>) -> Resolve {
     )
 }
 
+/// Questions about the `ports` ports of an exchange, and their answers.
+fn sightings(ports: usize) -> impl Strategy<Value = Vec<(Question, Sighting)>> {
+    let sighting = prop_oneof![
+        Just(Sighting::Unknown),
+        Just(Sighting::Seen),
+        Just(Sighting::Unseen)
+    ];
+    let port = 0..u8::try_from(ports.max(1)).expect("few ports");
+    let most = if ports == 0 { 0 } else { CONTROL_MAX_QUESTIONS };
+    let one = (any::<u64>(), any::<u64>(), port, sighting).prop_map(
+        |(from, sequence, port, sighting)| {
+            let from = RnicId(from);
+            (
+                Question {
+                    from,
+                    sequence,
+                    port,
+                },
+                sighting,
+            )
+        },
+    );
+    prop::collection::vec(one, 0..=most)
+}
+
+fn ports_and_sightings() -> impl Strategy<Value = (Vec<u64>, Vec<(Question, Sighting)>)> {
+    prop::collection::vec(any::<u64>(), 0..=CONTROL_MAX_PORTS)
+        .prop_flat_map(|rnics| sightings(rnics.len()).prop_map(move |told| (rnics.clone(), told)))
+}
+
 proptest! {
     #[test]
     fn a_datagram_is_read_back_as_written(sent in datagram()) {
@@ -101,18 +132,22 @@ proptest! {
     }
 
     #[test]
-    fn a_request_is_read_back_and_its_reply_is_as_long(rnics in prop::collection::vec(any::<u64>(), 0..=CONTROL_MAX_PORTS), entries in prop::collection::vec(entry(), CONTROL_MAX_PORTS)) {
+    fn a_request_is_read_back_and_its_reply_is_as_long((rnics, told) in ports_and_sightings(), entries in prop::collection::vec(entry(), CONTROL_MAX_PORTS)) {
         let keys = ring(1, 1);
-        let request = resolve(rnics.clone());
+        let request = resolve(rnics.clone()).asking(told.iter().map(|(question, _)| *question));
         let (mut first, mut second) = ([0; CONTROL_MAX_LEN], [0; CONTROL_MAX_LEN]);
         let asked = encode_control(&Control::Resolve(request), &keys, &mut first);
         prop_assert_eq!(decode_control(asked, &keys), Ok(Control::Resolve(request)));
         let mut entries = entries.into_iter();
         let reply = request.reply(Epoch(11), 12, |rnic| entries.next().unwrap_or(PortEntry::absent(rnic)));
+        let mut answers = told.iter().map(|(_, sighting)| *sighting);
+        let reply = reply.telling(|_, _| answers.next().expect("one question each"));
         let answered = encode_control(&Control::Reply(reply), &keys, &mut second);
         prop_assert_eq!(asked.len(), answered.len());
         prop_assert_eq!(decode_control(answered, &keys), Ok(Control::Reply(reply)));
-        prop_assert!(reply.ports().iter().map(|p| p.rnic.0).eq(rnics));
+        prop_assert!(reply.ports().iter().map(|p| p.rnic.0).eq(rnics.iter().copied()));
+        let expected = told.iter().map(|(question, sighting)| (RnicId(rnics[usize::from(question.port)]), *question, *sighting));
+        prop_assert!(reply.sightings().eq(expected));
     }
 
     #[test]
@@ -149,7 +184,7 @@ fn each_kind_of_damage_has_its_own_reason() {
         Err(DropReason::Length)
     );
     assert_eq!(decode(&[], &keys), Err(DropReason::Length));
-    assert_eq!(decode(&with(0, 2), &keys), Err(DropReason::Version));
+    assert_eq!(decode(&with(0, 1), &keys), Err(DropReason::Version));
     assert_eq!(decode(&with(1, 4), &keys), Err(DropReason::Type));
     assert_eq!(decode(&with(2, 2), &keys), Err(DropReason::Key));
     assert_eq!(decode(&with(50, 1), &keys), Err(DropReason::Mac));
@@ -187,7 +222,46 @@ fn two_keys_are_valid_while_one_replaces_the_other() {
 #[test]
 fn lengths_are_what_the_documentation_says() {
     assert_eq!(
-        (DATAGRAM_LEN, control_len(0), CONTROL_MAX_LEN),
-        (88, 80, 464)
+        (DATAGRAM_LEN, control_len(0, 0), CONTROL_MAX_LEN),
+        (88, 80, 1232)
     );
+}
+
+#[test]
+fn a_control_datagram_has_one_form_only() {
+    let keys = ring(1, 1);
+    let question = Question {
+        from: RnicId(1),
+        sequence: 2,
+        port: 0,
+    };
+    let mut buffer = [0; CONTROL_MAX_LEN];
+    let request = Control::Resolve(resolve(vec![1]).asking([question]));
+    let good = encode_control(&request, &keys, &mut buffer).to_vec();
+    let question_at = control_len(1, 0) - 16;
+    for (at, value, what) in [
+        (57, 1, "zeros after the number of questions"),
+        (
+            question_at + 16,
+            1,
+            "a question about a port that is not listed",
+        ),
+        (question_at + 17, 1, "a sighting in a request"),
+        (question_at + 17, 3, "a sighting of an unknown kind"),
+        (question_at + 23, 1, "zeros after a sighting"),
+    ] {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        keys.sign(&mut bytes);
+        assert_eq!(
+            decode_control(&bytes, &keys),
+            Err(DropReason::Field),
+            "{what}"
+        );
+    }
+    for (at, value) in [(3, 2), (56, 2), (56, 33)] {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        assert_eq!(decode_control(&bytes, &keys), Err(DropReason::Length));
+    }
 }

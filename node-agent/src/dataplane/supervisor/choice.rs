@@ -6,8 +6,8 @@ use rdmamesh_verbs::{DeviceInfo, Gid, GidEntry, GidKind, LinkLayer, PortInfo, Po
 
 use crate::model::{GidIndex, LocalPort, PortPlan};
 
-/// Queue pairs of a soft-RoCE port that no plan has asked more of: as many as there are parallel paths by default.
-const SOFT_QPS: u16 = 16;
+/// Queue pairs of a soft-RoCE port that no plan has asked more of: enough for answers to take several paths.
+const FEWEST_SOFT_QPS: u16 = 4;
 
 /// A local port that can be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,14 +83,20 @@ fn gid(port: &PortInfo, wanted: GidIndex) -> Result<&GidEntry, String> {
 
 /// Queue pairs to open: on soft-RoCE one per flow of the target with most, elsewhere one.
 pub(super) fn queue_pairs(soft: bool, plan: Option<&PortPlan>, most: u16) -> u16 {
-    if !soft {
-        return 1;
+    let targets = plan.into_iter().flat_map(|plan| &plan.targets);
+    let flows = targets.map(|target| target.flows).max().unwrap_or(0);
+    if soft {
+        soft_queue_pairs(flows, most)
+    } else {
+        1
     }
-    let flows = plan
-        .into_iter()
-        .flat_map(|plan| &plan.targets)
-        .map(|target| target.flows);
-    flows.max().unwrap_or(0).max(SOFT_QPS).min(most.max(1))
+}
+
+/// In powers of two, so that a plan that grows a little does not open the port again, which gives it new queue pair numbers; not
+/// more, for each costs memory.
+fn soft_queue_pairs(flows: u16, most: u16) -> u16 {
+    let rounded = flows.max(FEWEST_SOFT_QPS).checked_next_power_of_two();
+    rounded.unwrap_or(most).min(most.max(1))
 }
 
 #[cfg(test)]
@@ -178,7 +184,10 @@ mod tests {
     #[test]
     fn soft_roce_gets_a_queue_pair_per_flow_within_the_limit() {
         assert_eq!(queue_pairs(false, None, 64), 1);
-        assert_eq!(queue_pairs(true, None, 64), 16);
-        assert_eq!(queue_pairs(true, None, 8), 8);
+        assert_eq!(queue_pairs(true, None, 64), 4);
+        assert_eq!(soft_queue_pairs(29, 64), 32, "in powers of two");
+        assert_eq!(soft_queue_pairs(200, 64), 64, "at most");
+        assert_eq!(soft_queue_pairs(40_000, 50_000), 50_000);
+        assert_eq!(soft_queue_pairs(0, 2), 2);
     }
 }
