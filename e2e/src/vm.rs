@@ -157,7 +157,7 @@ fn qemu(
     };
     let target = layout.target();
     let kernel_command_line = format!(
-        "console=ttyS0 quiet panic=-1 mitigations=off nokaslr rig.target={} rig.run={}",
+        "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable clocksource=tsc rig.target={} rig.run={}",
         target.display(),
         folder.display(),
     );

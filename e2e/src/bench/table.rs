@@ -78,6 +78,24 @@ const ROWS: &[Row] = &[
         Some(1.1),
     ),
     row(
+        "ib_send_lat_paced_p50_us",
+        "ib_send_lat -c UD -e, one per 20 ms, half, typical",
+        "us",
+        None,
+    ),
+    row(
+        "rtt_p50_ratio_paced",
+        "our median / (2 x ib_send_lat at our pace)",
+        "",
+        Some(1.1),
+    ),
+    row(
+        "rtt_p99_ratio_paced",
+        "our 99th percentile / (2 x ib_send_lat at our pace)",
+        "",
+        Some(1.1),
+    ),
+    row(
         "rtt_invalid_ratio",
         "round trips with impossible stamps",
         "",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use rdmamesh_e2e::rig::Rig;
+use rdmamesh_e2e::rig::registry::Registered;
 use rdmamesh_e2e::runner::exposition::{label, series};
 use tokio::time::Instant;
 
@@ -84,9 +85,24 @@ pub async fn an_agent_that_is_asked_to_end_does_so_within_5_seconds(rig: &mut Ri
     Ok(())
 }
 
-/// `rig registry`: who is registered.
+/// `rig registry`: who is registered. An agent that has just started writes its queue pairs a moment later.
 pub async fn the_registry_names_every_rnic_with_its_queue_pairs(rig: &mut Rig) -> Result<()> {
-    let registered = rig.registry().await?;
+    let deadline = Instant::now() + REGISTERED_WITHIN;
+    loop {
+        let registered = rig.registry().await?;
+        match complete(rig, &registered) {
+            Ok(()) => return Ok(()),
+            Err(gap) if Instant::now() >= deadline => return Err(gap),
+            Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
+        }
+    }
+}
+
+/// Agents write an inventory at most every two seconds, and this machine may be busy.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What of the fabric is not registered as it should be.
+fn complete(rig: &Rig, registered: &[Registered]) -> Result<()> {
     for host in rig.fabric().hosts() {
         for rail in &host.rails {
             let row = registered
