@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::model::{PortHealth, ProbePlan, SeriesTable, TickReport};
+use crate::model::{LostProbe, PortHealth, ProbePlan, SeriesTable, TickReport};
 
 pub use counters::{CountersSnapshot, DataplaneCounters};
 pub use mono::Mono;
@@ -46,6 +46,7 @@ pub struct DataplaneConfig {
 pub struct DataplaneHandle {
     plan: watch::Sender<ProbePlan>,
     reports: Arc<Mutex<Option<mpsc::Receiver<TickReport>>>>,
+    losses: Arc<Mutex<Option<mpsc::Receiver<LostProbe>>>>,
     ports: watch::Receiver<Vec<PortHealth>>,
     counters: Arc<DataplaneCounters>,
     series: Arc<Mutex<SeriesTable>>,
@@ -63,6 +64,15 @@ impl DataplaneHandle {
     /// When the reader is slow, reports are dropped and counted.
     pub fn reports(&self) -> Option<mpsc::Receiver<TickReport>> {
         self.reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// The stream of lost probes, ahead of the reports that count them. There is one: the first caller gets it, others
+    /// `None`. When the reader is slow, some are left out.
+    pub fn losses(&self) -> Option<mpsc::Receiver<LostProbe>> {
+        self.losses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()

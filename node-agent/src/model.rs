@@ -242,6 +242,10 @@ pub struct Tally {
     pub ok: u64,
     /// No answer, and the peer has an alibi: it was there and not starved.
     pub lost: u64,
+    /// Part of `lost`: the peer has not seen the probe, it was lost on the way there.
+    pub lost_forward: u64,
+    /// Part of `lost`: the peer has seen the probe, the answer was lost.
+    pub lost_return: u64,
     /// The answer came after the timeout.
     pub late: u64,
     /// No timely answer, but this host or the peer was starved of CPU: says nothing about the fabric.
@@ -278,6 +282,8 @@ impl std::ops::AddAssign for Tally {
         self.sent += other.sent;
         self.ok += other.ok;
         self.lost += other.lost;
+        self.lost_forward += other.lost_forward;
+        self.lost_return += other.lost_return;
         self.late += other.late;
         self.host_delayed += other.host_delayed;
         self.unresolved += other.unresolved;
@@ -340,10 +346,36 @@ pub struct FlowWindow {
     pub flow: u16,
     /// UDP source port of the flow, where the driver's rule is known.
     pub source_port: Option<u16>,
+    /// Routers on the way there, by the hop limit that the newest answered probe arrived with.
+    pub routers: Option<u8>,
     /// Outcomes.
     pub tally: Tally,
     /// Network round-trip times.
     pub rtt: RttSummary,
+}
+
+/// A probe that has just been found lost, ahead of the report that counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostProbe {
+    /// The local port that sent it.
+    pub local: LocalPort,
+    /// Whom it was for.
+    pub target: Arc<Target>,
+    /// Index of the flow in its target.
+    pub flow: u16,
+    /// On which way it was lost.
+    pub way: Way,
+}
+
+/// On which way a probe was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// There: the peer has not seen it.
+    Forward,
+    /// Back: the peer has seen it and has answered.
+    Return,
+    /// The peer could not tell.
+    Unknown,
 }
 
 /// Where time stamps come from.

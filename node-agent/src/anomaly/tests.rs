@@ -28,6 +28,7 @@ fn flow(index: u16, ok: u64, lost: u64, rtt: Duration) -> FlowWindow {
     FlowWindow {
         flow: index,
         source_port: Some(50_000 + index),
+        routers: None,
         tally: Tally {
             sent: ok + lost,
             ok,

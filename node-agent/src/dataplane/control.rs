@@ -228,7 +228,10 @@ impl ControlLoop {
         });
         let (registry, bound) = (&self.io.registry, self.io.starved_after);
         let entry = |rnic| registry.entry(rnic, now, bound);
-        let reply = request.reply(self.identity.epoch, starved_ms_ago, entry);
+        let epoch = request.sender_epoch;
+        let reply = request
+            .reply(self.identity.epoch, starved_ms_ago, entry)
+            .telling(|rnic, question| registry.sighting(rnic, epoch, question));
         DataplaneCounters::add(&self.io.counters.resolves_served, 1);
         self.send(from, &Control::Reply(reply));
         Ok(())

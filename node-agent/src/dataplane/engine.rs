@@ -5,6 +5,7 @@
 //! one ring by sequence number, so a thousand flows cost no more than their packets.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +16,10 @@ use rdmamesh_wire::{
 
 use super::counters::DataplaneCounters;
 use super::mono::Mono;
-use crate::model::{FabricAddress, LocalPort, PortPlan, SeriesTable, TargetWindow, TimestampMode};
+use super::senders::Heard;
+use crate::model::{
+    FabricAddress, LocalPort, LostProbe, PortPlan, SeriesTable, TargetWindow, TimestampMode,
+};
 
 pub use flows::FlowFacts;
 use prober::Prober;
@@ -91,8 +95,19 @@ pub struct Ask {
     pub rnic: RnicId,
 }
 
+/// An [`Ask`] with questions about probes that timed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inquiry {
+    /// Whom to ask.
+    pub ask: Ask,
+    /// The port that sent the probes.
+    pub from: RnicId,
+    /// Their sequence numbers, oldest first.
+    pub unanswered: Vec<u64>,
+}
+
 /// What came of an [`Ask`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The peer's port.
     pub rnic: RnicId,
@@ -100,6 +115,8 @@ pub struct Answer {
     pub asked_at: Mono,
     /// The answer; `None` when all tries went unanswered.
     pub present: Option<Present>,
+    /// Of the probes in question, those of which the peer could tell whether they have arrived there.
+    pub sightings: Vec<(u64, bool)>,
 }
 
 /// The peer answered.
@@ -280,12 +297,14 @@ impl Engine {
                 source_qpn,
                 source_gid,
                 source_lid,
+                hop_limit,
                 payload,
                 stamp,
                 ..
             } => {
                 let source = Source {
                     address: source_address(*source_gid, *source_lid),
+                    hop_limit: hop_limit.and_then(NonZeroU8::new),
                     qpn: *source_qpn,
                 };
                 if let Err(reason) = self.received(source, payload, stamp.0, now) {
@@ -375,8 +394,18 @@ impl Engine {
     }
 
     /// Moves the wanted control exchanges out.
-    pub fn drain_asks(&mut self) -> std::vec::Drain<'_, Ask> {
+    pub fn drain_asks(&mut self) -> std::vec::Drain<'_, Inquiry> {
         self.prober.asks.drain(..)
+    }
+
+    /// Moves out what has been found lost since the last time.
+    pub fn drain_lost(&mut self) -> std::vec::Drain<'_, LostProbe> {
+        self.prober.lost.drain(..)
+    }
+
+    /// What arrives at this port, for those who ask over IP.
+    pub fn heard(&self) -> Heard {
+        self.responder.heard().clone()
     }
 
     /// When [`Engine::advance`] has something to do next; `None` when only a completion, answer or plan can change that.
@@ -411,6 +440,7 @@ impl Engine {
 #[derive(Debug, Clone, Copy)]
 struct Source {
     address: Option<FabricAddress>,
+    hop_limit: Option<NonZeroU8>,
     qpn: u32,
 }
 

@@ -12,10 +12,11 @@ use rdmamesh_verbs::Completion;
 use rdmamesh_wire::{KeyRing, RnicId};
 use tokio::sync::{mpsc, watch};
 
-use super::engine::{Answer, Ask, Engine, PortFacts, PostFailure, Transmit};
+use super::engine::{Answer, Engine, Inquiry, PortFacts, PostFailure, Transmit};
 use super::mono::Mono;
 use super::registry::{PublishedPort, Registry};
-use crate::model::{LocalPort, PortPlan, SeriesTable, TargetWindow};
+use super::senders::Heard;
+use crate::model::{LocalPort, LostProbe, PortPlan, SeriesTable, TargetWindow};
 
 pub use verbs::VerbsPort;
 
@@ -77,7 +78,7 @@ pub enum PortOrder {
 #[derive(Debug, Clone)]
 pub struct AskFrom {
     /// What to ask.
-    pub ask: Ask,
+    pub inquiry: Inquiry,
     /// Whom to tell.
     pub reply: mpsc::UnboundedSender<Answer>,
 }
@@ -120,6 +121,8 @@ pub struct PortIo {
         mpsc::UnboundedSender<Answer>,
         mpsc::UnboundedReceiver<Answer>,
     ),
+    /// Probes found lost, at once.
+    pub lost: mpsc::Sender<LostProbe>,
     /// Windows, once per second.
     pub ticks: mpsc::UnboundedSender<PortTick>,
     /// Cumulative numbers of all ports.
@@ -132,7 +135,7 @@ pub struct PortIo {
 
 /// Stands in for what is published of a port until it is opened for the first time.
 pub(super) fn unpublished(rnic: RnicId) -> Arc<PublishedPort> {
-    Arc::new(PublishedPort::new(rnic, 0, 0, 0))
+    Arc::new(PublishedPort::new(rnic, 0, 0, 0, Heard::default()))
 }
 
 /// Why a port loop ended.
@@ -199,14 +202,18 @@ async fn serve<P: ProbePort>(port: &mut P, engine: &mut Engine, io: &mut PortIo)
             engine.routes_changed();
         }
         flush(port, engine);
-        for ask in engine.drain_asks() {
+        for inquiry in engine.drain_asks() {
             // Without a control task there are no answers, and probes without an answer end as unresolved.
             io.asks
                 .send(AskFrom {
-                    ask,
+                    inquiry,
                     reply: io.answers.0.clone(),
                 })
                 .ok();
+        }
+        for lost in engine.drain_lost() {
+            // Only news ahead of the report: when nobody reads it, the report still counts it.
+            io.lost.try_send(lost).ok();
         }
         if stopping && engine.outstanding() == 0 {
             return Exit::Stopped;

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdmamesh_wire::{NEVER, NodeId, PortEntry, PortStatus, RnicId};
+use rdmamesh_wire::{Epoch, NEVER, NodeId, PortEntry, PortStatus, Question, RnicId, Sighting};
 
 use super::mono::Mono;
+use super::senders::Heard;
 
 /// One opening of one port.
 #[derive(Debug)]
@@ -20,15 +21,17 @@ pub struct PublishedPort {
     pub qps: u16,
     /// Random number of this opening.
     pub generation: u32,
+    heard: Heard,
     link_up: AtomicBool,
     next_wake_ns: AtomicU64,
     starved_until_ns: AtomicU64,
 }
 
 impl PublishedPort {
-    /// A port that has just been opened.
-    pub fn new(rnic: RnicId, qpn: u32, qps: u16, generation: u32) -> Self {
+    /// A port that has just been opened; `heard` is what arrives there.
+    pub fn new(rnic: RnicId, qpn: u32, qps: u16, generation: u32, heard: Heard) -> Self {
         Self {
+            heard,
             rnic,
             qpn,
             qps,
@@ -117,6 +120,19 @@ impl Registry {
             .map_or(PortEntry::absent(rnic), |port| port.entry(now, bound))
     }
 
+    /// Whether the probe that `question` is about has arrived at `rnic`; it is of process `epoch`.
+    pub fn sighting(&self, rnic: RnicId, epoch: Epoch, question: &Question) -> Sighting {
+        let port = {
+            let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+            ports.get(&rnic).cloned()
+        };
+        let tell = |port: Arc<PublishedPort>| {
+            port.heard
+                .with(|senders| senders.sighting(question.from, epoch, question.sequence))
+        };
+        port.map_or(Sighting::Unknown, tell)
+    }
+
     /// Notes when peer nodes last answered a probe.
     pub fn note_answers(&self, answers: impl Iterator<Item = (NodeId, Mono)>) {
         let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +166,7 @@ mod tests {
     fn a_loop_that_should_have_run_is_starved_without_saying_so() {
         let (registry, rnic) = (Registry::default(), RnicId(1));
         assert_eq!(registry.entry(rnic, at(0), BOUND), PortEntry::absent(rnic));
-        let port = Arc::new(PublishedPort::new(rnic, 17, 4, 9));
+        let port = Arc::new(PublishedPort::new(rnic, 17, 4, 9, Heard::default()));
         registry.publish(Arc::clone(&port));
         port.set_loop(at(1000), None);
         assert_eq!(registry.entry(rnic, at(1040), BOUND).starved_ms_ago, NEVER);

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdmamesh_wire::{DropReason, Epoch, ReplayWindow};
+use rdmamesh_wire::{DropReason, Epoch, ReplayWindow, RnicId, Sighting};
 
 use super::mono::Mono;
 
@@ -18,6 +19,17 @@ const MAX_SENDERS: usize = 8192;
 /// With more senders than this, those that have been silent for [`FORGET_AFTER`] are forgotten.
 const MANY_SENDERS: usize = 2048;
 const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// The senders of a port, for its responder and for the control exchange that is asked what has arrived.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<Mutex<Senders<RnicId>>>);
+
+impl Heard {
+    /// Looks or changes; the lock is held that long.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Senders<RnicId>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// All senders heard so far.
 #[derive(Debug)]
@@ -67,6 +79,25 @@ impl<Id: Eq + Hash> Senders<Id> {
         sender.first_time(epoch, sequence)
     }
 
+    /// Whether a request of `id` has arrived.
+    pub fn sighting(&self, id: Id, epoch: Epoch, sequence: u64) -> Sighting {
+        let Some(sender) = self.known.get(&id) else {
+            // With all places taken, a new sender is refused without being remembered.
+            let full = self.known.len() >= MAX_SENDERS;
+            return if full {
+                Sighting::Unknown
+            } else {
+                Sighting::Unseen
+            };
+        };
+        let window = sender.epochs.iter().find(|(known, _)| *known == epoch);
+        match window.map_or(Some(false), |(_, window)| window.saw(sequence)) {
+            Some(true) => Sighting::Seen,
+            Some(false) => Sighting::Unseen,
+            None => Sighting::Unknown,
+        }
+    }
+
     /// Makes room when there are many senders.
     pub fn forget_idle(&mut self, now: Mono) {
         if self.known.len() > MANY_SENDERS {
@@ -110,6 +141,21 @@ mod tests {
     use super::*;
 
     const AT: Mono = Mono(Duration::from_secs(100));
+
+    #[test]
+    fn what_has_arrived_is_told_from_what_has_not_and_from_what_is_too_old_to_tell() {
+        let mut senders = Senders::default();
+        assert_eq!(senders.sighting(1u8, Epoch(7), 5), Sighting::Unseen);
+        for sequence in [5, 7, 5 + ReplayWindow::LEN] {
+            assert_eq!(senders.admit(1, Epoch(7), sequence, AT), Ok(()));
+        }
+        let sighting = |epoch, sequence| senders.sighting(1, Epoch(epoch), sequence);
+        assert_eq!(sighting(7, 7), Sighting::Seen);
+        assert_eq!(sighting(7, 8), Sighting::Unseen);
+        assert_eq!(sighting(7, 6 + ReplayWindow::LEN), Sighting::Unseen);
+        assert_eq!(sighting(7, 5), Sighting::Unknown);
+        assert_eq!(sighting(8, 7), Sighting::Unseen, "another process");
+    }
 
     #[test]
     fn a_replay_is_refused_also_when_a_newer_process_has_spoken() {

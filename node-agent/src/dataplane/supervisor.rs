@@ -21,7 +21,7 @@ use super::port::{self, AskFrom, Exit, PortIo, PortOrder, PortTick};
 use super::registry::Registry;
 use super::throttle::{Throttle, Usage};
 use crate::model::{
-    GidIndex, LocalPort, PortActivity, PortHealth, ProbePlan, SeriesTable, TickReport,
+    GidIndex, LocalPort, LostProbe, PortActivity, PortHealth, ProbePlan, SeriesTable, TickReport,
 };
 use choice::{Usable, queue_pairs, usable};
 use report::Gathered;
@@ -54,6 +54,7 @@ pub(super) struct SupervisorIo {
         mpsc::UnboundedSender<PortTick>,
         mpsc::UnboundedReceiver<PortTick>,
     ),
+    pub(super) lost: mpsc::Sender<LostProbe>,
     pub(super) reports: mpsc::Sender<TickReport>,
     pub(super) health: watch::Sender<Vec<PortHealth>>,
     pub(super) registry: Arc<Registry>,
@@ -176,6 +177,7 @@ impl Supervisor {
             orders,
             asks: self.io.asks.clone(),
             answers: mpsc::unbounded_channel(),
+            lost: self.io.lost.clone(),
             ticks: self.io.ticks.0.clone(),
             series: Arc::clone(&self.io.series),
             published,
@@ -305,7 +307,8 @@ impl Supervisor {
             slot.plan.borrow().as_ref(),
             self.io.config.max_qps,
         );
-        match slot::open(local, usable, qps, closed.engine.rnic()) {
+        let (rnic, heard) = (closed.engine.rnic(), closed.engine.heard());
+        match slot::open(local, usable, qps, (rnic, heard)) {
             Ok(fresh) => {
                 DataplaneCounters::add(&self.io.counters.port_openings, 1);
                 let orders;

@@ -19,6 +19,8 @@ use crate::model::{ProbePlan, SeriesTable};
 
 /// Reports that wait for a slow reader.
 const REPORTS: usize = 4;
+/// Lost probes that wait for a slow reader.
+const LOSSES: usize = 1024;
 /// Threads that make address handles and read the inventory.
 const BLOCKING_THREADS: usize = 2;
 
@@ -71,6 +73,7 @@ pub fn spawn(
     let (stopped, is_stopped) = watch::channel(false);
     let (asks, asked) = mpsc::unbounded_channel();
     let (reports, reported) = mpsc::channel(REPORTS);
+    let (lost, losses) = mpsc::channel(LOSSES);
     let (health, ports) = watch::channel(Vec::new());
     let ticks = mpsc::unbounded_channel();
     let control = ControlIo {
@@ -95,6 +98,7 @@ pub fn spawn(
         stop: stop.subscribe(),
         asks,
         ticks,
+        lost,
         reports,
         health,
         registry,
@@ -116,6 +120,7 @@ pub fn spawn(
     Ok(DataplaneHandle {
         plan,
         reports: Arc::new(Mutex::new(Some(reported))),
+        losses: Arc::new(Mutex::new(Some(losses))),
         ports,
         counters,
         series,

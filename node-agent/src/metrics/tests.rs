@@ -110,6 +110,7 @@ fn tick(peers: u64) -> Tick {
             flows: vec![FlowWindow {
                 flow: 0,
                 source_port: None,
+                routers: None,
                 tally,
                 rtt: RttSummary::default(),
             }],

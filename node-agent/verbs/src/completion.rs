@@ -118,6 +118,8 @@ pub enum Completion {
         source_qpn: u32,
         /// The sender's GID where the packet has a GRH or an IP header.
         source_gid: Option<Gid>,
+        /// The hop limit (TTL) that was left, where the packet has a GRH or an IP header.
+        hop_limit: Option<u8>,
         /// The sender's LID, on InfiniBand.
         source_lid: Option<u16>,
         /// The bytes after the GRH.

@@ -399,14 +399,16 @@ impl UdEndpoint {
         };
         let has_header = completion.wc_flags & ibv_wc_flags::IBV_WC_GRH.0 != 0;
         let source_lid = u16::try_from(completion.slid).ok().filter(|&lid| lid != 0);
+        let arrival = if has_header {
+            grh::arrival(header)
+        } else {
+            None
+        };
         Some(Completion::Received {
             qp_index,
             source_qpn: completion.src_qp,
-            source_gid: if has_header {
-                grh::source_gid(header)
-            } else {
-                None
-            },
+            source_gid: arrival.map(|arrival| arrival.source),
+            hop_limit: arrival.map(|arrival| arrival.hop_limit),
             source_lid: source_lid.filter(|_| self.flows.source == FlowSource::LidPath),
             payload: Payload::from_slice(payload),
             stamp,

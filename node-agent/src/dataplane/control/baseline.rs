@@ -13,12 +13,12 @@ use rdmamesh_wire::{DropReason, NodeId, Resolve, ResolveReply, RnicId};
 
 use super::Identity;
 use crate::dataplane::engine::starvation::Starvation;
-use crate::dataplane::engine::window::{Outcome, Windows};
+use crate::dataplane::engine::window::{FlowNow, Outcome, Windows};
 use crate::dataplane::mono::Mono;
 use crate::dataplane::registry::Registry;
 use crate::model::{
     LocalPort, ProbeClass, ProbePlan, SeriesKey, SeriesTable, Target, TargetKey, TargetWindow,
-    TimestampMode,
+    TimestampMode, Way,
 };
 
 /// So long after its timeout a request is judged: by then the port loops have noted who answered.
@@ -224,7 +224,7 @@ impl Baseline {
         let outcome = if starvation.overlaps(pending.sent, now) {
             Outcome::HostDelayed
         } else if registry.answered(target.node) >= Some(pending.deadline) {
-            Outcome::Lost
+            Outcome::Lost(Way::Unknown)
         } else {
             Outcome::Unresolved
         };
@@ -251,7 +251,7 @@ impl Baseline {
                 end: window.end.on_wall(now, wall),
                 covered: window.covered,
                 timestamps: TimestampMode::Software,
-                flows: window.flow_windows(|_| None),
+                flows: window.flow_windows(|_| FlowNow::default()),
                 tally: window.tally(),
                 rtt: window.rtt,
             });

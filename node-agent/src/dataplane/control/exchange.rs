@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rdmamesh_wire::{
-    CONTROL_MAX_PORTS, DropReason, NEVER, NodeId, PortEntry, Resolve, ResolveReply, RnicId,
+    CONTROL_MAX_PORTS, DropReason, NEVER, NodeId, PortEntry, Question, Resolve, ResolveReply,
+    RnicId, Sighting,
 };
 use tokio::sync::mpsc;
 
@@ -25,6 +26,10 @@ type PeerKey = (NodeId, SocketAddr);
 #[derive(Debug)]
 struct Waiting {
     rnic: RnicId,
+    /// Whose probes the questions are about.
+    from: RnicId,
+    /// Sequence numbers of the probes.
+    unanswered: Vec<u64>,
     reply: mpsc::UnboundedSender<Answer>,
 }
 
@@ -48,10 +53,13 @@ pub(super) struct Exchanges {
 impl Exchanges {
     /// Somebody wants to know about a port of a peer.
     pub(super) fn ask(&mut self, from: AskFrom, now: Mono) {
-        let AskFrom { ask, reply } = from;
+        let AskFrom { inquiry, reply } = from;
+        let ask = inquiry.ask;
         let exchange = self.peers.entry((ask.node, ask.control)).or_default();
         exchange.next.push(Waiting {
             rnic: ask.rnic,
+            from: inquiry.from,
+            unanswered: inquiry.unanswered,
             reply,
         });
         if exchange.current.is_empty() {
@@ -138,7 +146,20 @@ impl Exchange {
         let mut rnics: Vec<RnicId> = self.current.iter().map(|waiting| waiting.rnic).collect();
         rnics.sort_unstable();
         rnics.dedup();
-        identity.request(to, nonce, rnics)
+        let questions = self.current.iter().flat_map(|waiting| {
+            let port = rnics.iter().position(|rnic| *rnic == waiting.rnic);
+            let port = port.and_then(|port| u8::try_from(port).ok());
+            let about = move |sequence: &u64| {
+                Some(Question {
+                    from: waiting.from,
+                    sequence: *sequence,
+                    port: port?,
+                })
+            };
+            waiting.unanswered.iter().filter_map(about)
+        });
+        let questions: Vec<Question> = questions.collect();
+        identity.request(to, nonce, rnics).asking(questions)
     }
 
     fn silent(&mut self) {
@@ -151,6 +172,7 @@ impl Exchange {
                     rnic: waiting.rnic,
                     asked_at,
                     present: None,
+                    sightings: Vec::new(),
                 })
                 .ok();
         }
@@ -169,6 +191,16 @@ impl Exchange {
                 rdmamesh_wire::PortStatus::Absent => reply.starved_ms_ago,
                 _ => reply.starved_ms_ago.min(entry.starved_ms_ago),
             };
+            let sightings = reply.sightings().filter_map(|(port, question, sighting)| {
+                let arrived = match sighting {
+                    Sighting::Seen => true,
+                    Sighting::Unseen => false,
+                    Sighting::Unknown => return None,
+                };
+                let ours = port == rnic && question.from == waiting.from;
+                ours.then_some((question.sequence, arrived))
+            });
+            let sightings = sightings.collect();
             let ago = Duration::from_millis(u64::from(starved_ms));
             let starved_until = (starved_ms != NEVER).then(|| Mono(now.0.saturating_sub(ago)));
             let present = Some(Present {
@@ -182,6 +214,7 @@ impl Exchange {
                     rnic,
                     asked_at,
                     present,
+                    sightings,
                 })
                 .ok();
         }

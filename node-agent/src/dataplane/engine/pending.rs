@@ -40,6 +40,8 @@ pub(super) struct Pending {
     pub(super) ack2: Option<Ack2>,
     /// One of its stamps was taken in a late wake-up.
     pub(super) untrusted: bool,
+    /// Whether it has arrived, as the peer said after its timeout.
+    pub(super) arrived: Option<bool>,
 }
 
 impl Pending {

@@ -2,24 +2,26 @@
 //!
 //! A probe ends in one of three ways: both answers are in; its post failed; or its timeout has passed. After a timeout without an
 //! answer the peer is asked over IP, and only a peer that was there, in the same process, with the same queue pairs and
-//! not starved makes the probe *lost* (see [`Prober::verdict`]).
+//! not starved makes the probe *lost* (see [`Prober::verdict`]). The same answer says whether the probe has arrived there, so
+//! that loss on the way there is told from loss on the way back.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdmamesh_wire::{
-    Ack2, Datagram, DropReason, Header, NodeId, PortStatus, ReplayWindow, ReturnFlow, RnicId,
-    encode,
+    Ack2, CONTROL_MAX_QUESTIONS, Datagram, DropReason, Header, NodeId, PortStatus, ReplayWindow,
+    ReturnFlow, RnicId, encode,
 };
 
 use super::pending::{Pending, PendingRing, Phase};
 use super::target::{PeerState, Session, TargetRef, Targets};
 use super::window::{AMEND_FOR, Outcome};
-use super::{Answer, Ask, Route, Shared, Token, Transmit};
+use super::{Answer, Inquiry, Route, Shared, Token, Transmit};
 use crate::dataplane::counters::DataplaneCounters;
 use crate::dataplane::mono::Mono;
-use crate::model::{Series, SeriesKey, TargetKey};
+use crate::model::{LostProbe, Series, SeriesKey, TargetKey, Way};
 
 mod accounts;
 mod plan;
@@ -49,7 +51,8 @@ enum Timer {
 #[derive(Debug)]
 pub(super) struct Prober {
     pub(super) queue: VecDeque<Transmit>,
-    pub(super) asks: Vec<Ask>,
+    pub(super) asks: Vec<Inquiry>,
+    pub(super) lost: Vec<LostProbe>,
     targets: Targets,
     by_key: HashMap<TargetKey, TargetRef>,
     peers: HashMap<RnicId, PeerState>,
@@ -68,6 +71,7 @@ impl Default for Prober {
         Self {
             queue: VecDeque::new(),
             asks: Vec::new(),
+            lost: Vec::new(),
             targets: Targets::default(),
             by_key: HashMap::new(),
             peers: HashMap::new(),
@@ -93,7 +97,7 @@ impl Prober {
             match timer {
                 Timer::Flow { target, flow } => self.fire(shared, target, flow, at, now),
                 Timer::Probe { seq } => self.overdue(shared, seq, now),
-                Timer::Ask { peer } => self.ask(peer, now),
+                Timer::Ask { peer } => self.ask(shared, peer, now),
             }
         }
         self.pending.forget(now, AMEND_FOR);
@@ -144,13 +148,13 @@ impl Prober {
         let (peer, timeout) = (state.rnic, state.plan.timeout);
         if self.peers.get(&peer).is_some_and(PeerState::unheard) {
             // Its first exchange is under way: nothing can be sent, and nothing can be said about it yet.
-            self.want(peer, now, now);
+            self.want(shared, peer, now, now);
             return;
         }
         state.windows.sent(now.second(), flow);
         let Some(session) = self.peers.get(&peer).and_then(|p| p.session) else {
             state.windows.ended(now.second(), flow, Outcome::Unresolved);
-            self.want(peer, now, now);
+            self.want(shared, peer, now, now);
             return;
         };
         let seq = self.pending.next();
@@ -179,6 +183,7 @@ impl Prober {
             t5: None,
             ack2: None,
             untrusted: false,
+            arrived: None,
         });
         self.timers
             .push(Reverse((now.plus(timeout), Timer::Probe { seq })));
@@ -306,6 +311,10 @@ impl Prober {
             return Ok(());
         };
         probe.ack2 = Some(stamps);
+        let (target, flow) = (probe.target, probe.flow);
+        if let Some(state) = self.targets.get_mut(target) {
+            state.arrived_with(flow, stamps.hop_limit);
+        }
         self.complete(shared, seq, now);
         Ok(())
     }
@@ -391,8 +400,16 @@ impl Prober {
         }
         if let Some(state) = self.targets.get_mut(probe.target) {
             state.windows.ended(probe.due.second(), probe.flow, outcome);
+            if let (Outcome::Lost(way), Ok(flow)) = (outcome, u16::try_from(probe.flow)) {
+                self.lost.push(LostProbe {
+                    local: shared.config.local.clone(),
+                    target: Arc::clone(&state.plan),
+                    flow,
+                    way,
+                });
+            }
         }
-        if matches!(outcome, Outcome::Lost | Outcome::Unresolved) {
+        if matches!(outcome, Outcome::Lost(_) | Outcome::Unresolved) {
             tracing::debug!(port = %shared.config.local, seq, ?outcome, flow = probe.flow, "probe unanswered");
             probe.phase = Phase::Judged(outcome);
         } else {
@@ -416,7 +433,7 @@ impl Prober {
                 probe.phase = Phase::Unjudged;
                 self.timers
                     .push(Reverse((deadline.plus(JUDGE_AFTER), Timer::Probe { seq })));
-                self.want(peer, deadline, now);
+                self.want(shared, peer, deadline, now);
             }
             Phase::Unjudged if now >= deadline.plus(GIVE_UP_AFTER) => {
                 self.end(shared, seq, Outcome::Unresolved);
@@ -454,7 +471,11 @@ impl Prober {
         Some(match (same, starved) {
             (false, _) => Outcome::Unresolved,
             (true, true) => Outcome::HostDelayed,
-            (true, false) => Outcome::Lost,
+            (true, false) => Outcome::Lost(match probe.arrived {
+                Some(false) => Way::Forward,
+                Some(true) => Way::Return,
+                None => Way::Unknown,
+            }),
         })
     }
 
@@ -468,6 +489,11 @@ impl Prober {
             );
         }
         let rnic = answer.rnic;
+        for (seq, arrived) in &answer.sightings {
+            if let Some(probe) = self.pending.get_mut(*seq).filter(|p| p.peer == rnic) {
+                probe.arrived = Some(*arrived);
+            }
+        }
         let ripe = |probe: &Pending| {
             probe.peer == rnic
                 && probe.phase == Phase::Unjudged
@@ -478,23 +504,32 @@ impl Prober {
                 self.end(shared, seq, outcome);
             }
         }
-        self.ask(rnic, now);
+        self.ask(shared, rnic, now);
     }
 
     /// Wants an answer of `peer` no older than `since`, and asks if that is possible now.
-    fn want(&mut self, peer: RnicId, since: Mono, now: Mono) {
+    fn want(&mut self, shared: &Shared, peer: RnicId, since: Mono, now: Mono) {
         if let Some(state) = self.peers.get_mut(&peer) {
             state.want(since);
         }
-        self.ask(peer, now);
+        self.ask(shared, peer, now);
     }
 
-    fn ask(&mut self, peer: RnicId, now: Mono) {
+    fn ask(&mut self, shared: &Shared, peer: RnicId, now: Mono) {
         let Some(state) = self.peers.get_mut(&peer) else {
             return;
         };
         match state.due_ask(now) {
-            Ok(ask) => self.asks.push(ask),
+            Ok(ask) => {
+                let open = |probe: &Pending| probe.peer == peer && probe.phase == Phase::Unjudged;
+                let mut unanswered = self.pending.select(open);
+                unanswered.truncate(CONTROL_MAX_QUESTIONS);
+                self.asks.push(Inquiry {
+                    ask,
+                    from: shared.rnic,
+                    unanswered,
+                });
+            }
             Err(Some(later)) => self.timers.push(Reverse((later, Timer::Ask { peer }))),
             Err(None) => {}
         }

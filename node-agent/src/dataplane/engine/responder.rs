@@ -1,14 +1,15 @@
 //! Answers the probes of others: once each, to whom they came from, on the flow that the prober asked for.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
-use rdmamesh_wire::{Ack2, Datagram, DropReason, Header, ReturnFlow, RnicId, encode};
+use rdmamesh_wire::{Ack2, Datagram, DropReason, Header, ReturnFlow, encode};
 
 use super::{Route, Shared, Source, Token, Transmit};
 use crate::dataplane::counters::DataplaneCounters;
 use crate::dataplane::mono::Mono;
-use crate::dataplane::senders::Senders;
+use crate::dataplane::senders::Heard;
 
 /// Answers in flight.
 const MAX_SLOTS: usize = 4096;
@@ -17,7 +18,7 @@ const MAX_SLOTS: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Responder {
     pub(super) queue: VecDeque<Transmit>,
-    senders: Senders<RnicId>,
+    heard: Heard,
     slots: Vec<Option<Reply>>,
     free: Vec<u32>,
 }
@@ -27,6 +28,7 @@ pub(super) struct Responder {
 struct Reply {
     header: Header,
     received: Duration,
+    hop_limit: Option<NonZeroU8>,
     route: Route,
     qp_index: u16,
     qpn: u32,
@@ -47,8 +49,9 @@ impl Responder {
         if usize::from(back.qp_index) >= shared.qps() {
             return Err(DropReason::Field);
         }
-        self.senders
-            .admit(header.sender, header.sender_epoch, header.sequence, now)?;
+        self.heard.with(|senders| {
+            senders.admit(header.sender, header.sender_epoch, header.sequence, now)
+        })?;
         let reply = Reply {
             header: Header {
                 sender: shared.rnic,
@@ -58,6 +61,7 @@ impl Responder {
                 ..*header
             },
             received: stamp,
+            hop_limit: source.hop_limit,
             route: Route {
                 address,
                 flow_label: back.flow_label,
@@ -104,7 +108,12 @@ impl Responder {
 
     /// Makes room when there are many senders.
     pub(super) fn forget_idle(&mut self, now: Mono) {
-        self.senders.forget_idle(now);
+        self.heard.with(|senders| senders.forget_idle(now));
+    }
+
+    /// What has arrived here.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// Queues the second answer, which says how long the first one took.
@@ -114,6 +123,7 @@ impl Responder {
                 received: reply.received,
                 replied,
                 hardware,
+                hop_limit: reply.hop_limit,
             };
             let payload = encode(&Datagram::Ack2(reply.header, stamps), &shared.keys);
             self.queue.push_back(reply.transmit(Token::Ack2, payload));

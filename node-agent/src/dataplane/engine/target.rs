@@ -1,13 +1,15 @@
 //! The targets of a port and the peers behind them, as the prober keeps them.
 
 use std::collections::HashMap;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdmamesh_verbs::PeerAddress;
 use rdmamesh_wire::{Epoch, NodeId, PortStatus, RnicId};
 
 use super::flows::{self, Flow, FlowFacts, splitmix64};
-use super::window::Windows;
+use super::window::{FlowNow, Windows};
 use super::{Answer, Ask};
 use crate::dataplane::mono::Mono;
 use crate::model::{ProbeClass, Target, TargetKey};
@@ -33,6 +35,8 @@ pub(super) struct TargetState {
     pub(super) plan: Arc<Target>,
     pub(super) rnic: RnicId,
     pub(super) flows: Vec<Flow>,
+    /// Routers on the way of each flow, where known.
+    pub(super) routers: Vec<Option<u8>>,
     pub(super) windows: Windows,
     pub(super) series: usize,
     /// Not in the plan any more; kept until its probes have ended.
@@ -46,7 +50,25 @@ impl TargetState {
         if flows.len() != self.flows.len() {
             self.windows = Windows::new(flows.len(), self.plan.window, self.plan.timeout, now);
         }
+        self.routers.clear();
+        self.routers.resize(flows.len(), None);
         self.flows = flows;
+    }
+
+    /// A probe of `flow` arrived with this hop limit left.
+    pub(super) fn arrived_with(&mut self, flow: usize, hop_limit: Option<NonZeroU8>) {
+        let sent_with = PeerAddress::DEFAULT_HOP_LIMIT;
+        let routers = hop_limit.and_then(|left| sent_with.checked_sub(left.get()));
+        if let (Some(known), Some(_)) = (self.routers.get_mut(flow), routers) {
+            *known = routers;
+        }
+    }
+
+    pub(super) fn flow_now(&self, flow: usize) -> FlowNow {
+        FlowNow {
+            source_port: self.flows.get(flow).and_then(|flow| flow.source_port),
+            routers: self.routers.get(flow).copied().flatten(),
+        }
     }
 
     /// Where in its interval flow `flow` starts: spread evenly, the same after every restart.
@@ -224,7 +246,7 @@ impl PeerState {
         if self.wanted.is_some_and(|since| since <= answer.asked_at) {
             self.wanted = None;
         }
-        self.last = Some(*answer);
+        self.last = Some(answer.clone());
         let Some(present) = answer.present else {
             self.next_ask = now.plus(ASK_BACKOFF);
             return false;

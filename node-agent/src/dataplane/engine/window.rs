@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::dataplane::mono::Mono;
-use crate::model::{FlowWindow, RttHistogram, RttSummary, Tally};
+use crate::model::{FlowWindow, RttHistogram, RttSummary, Tally, Way};
 
 /// How long after its timeout a judged probe may still turn out to be late.
 pub const AMEND_FOR: Duration = Duration::from_secs(2);
@@ -14,7 +14,7 @@ pub enum Outcome {
     /// Answered in time; without a round-trip time when the stamps cannot be trusted.
     Ok(Option<Duration>),
     /// See [`Tally::lost`].
-    Lost,
+    Lost(Way),
     /// See [`Tally::late`].
     Late,
     /// See [`Tally::host_delayed`].
@@ -31,13 +31,42 @@ impl Outcome {
     fn place(self, tally: &mut Tally) -> &mut u64 {
         match self {
             Self::Ok(_) => &mut tally.ok,
-            Self::Lost => &mut tally.lost,
+            Self::Lost(_) => &mut tally.lost,
             Self::Late => &mut tally.late,
             Self::HostDelayed => &mut tally.host_delayed,
             Self::Unresolved => &mut tally.unresolved,
             Self::Invalid => &mut tally.invalid,
             Self::SendError => &mut tally.send_error,
         }
+    }
+
+    /// The part of the outcome's number that this is told by, if there is one.
+    fn part(self, tally: &mut Tally) -> Option<&mut u64> {
+        match self {
+            Self::Lost(Way::Forward) => Some(&mut tally.lost_forward),
+            Self::Lost(Way::Return) => Some(&mut tally.lost_return),
+            _ => None,
+        }
+    }
+
+    fn book(self, tally: &mut Tally) {
+        *self.place(tally) += 1;
+        if let Some(part) = self.part(tally) {
+            *part += 1;
+        }
+    }
+
+    /// Takes back what was booked; false when it was not.
+    fn take_back(self, tally: &mut Tally) -> bool {
+        let place = self.place(tally);
+        let Some(less) = place.checked_sub(1) else {
+            return false;
+        };
+        *place = less;
+        if let Some(part) = self.part(tally) {
+            *part = part.saturating_sub(1);
+        }
+        true
     }
 }
 
@@ -79,6 +108,15 @@ pub struct WindowReport {
     pub rtt: RttHistogram,
 }
 
+/// What is known of a flow apart from its outcomes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FlowNow {
+    /// See [`FlowWindow::source_port`].
+    pub source_port: Option<u16>,
+    /// See [`FlowWindow::routers`].
+    pub routers: Option<u8>,
+}
+
 impl WindowReport {
     /// Sum over the flows.
     pub fn tally(&self) -> Tally {
@@ -91,14 +129,18 @@ impl WindowReport {
     }
 
     /// The flows as the model has them.
-    pub fn flow_windows(&self, source_port: impl Fn(usize) -> Option<u16>) -> Vec<FlowWindow> {
+    pub fn flow_windows(&self, facts: impl Fn(usize) -> FlowNow) -> Vec<FlowWindow> {
         let flows = self.flows.iter().enumerate();
         flows
-            .map(|(index, (tally, rtt))| FlowWindow {
-                flow: u16::try_from(index).unwrap_or(u16::MAX),
-                source_port: source_port(index),
-                tally: *tally,
-                rtt: *rtt,
+            .map(|(index, (tally, rtt))| {
+                let now = facts(index);
+                FlowWindow {
+                    flow: u16::try_from(index).unwrap_or(u16::MAX),
+                    source_port: now.source_port,
+                    routers: now.routers,
+                    tally: *tally,
+                    rtt: *rtt,
+                }
             })
             .collect()
     }
@@ -143,7 +185,7 @@ impl Windows {
         };
         slot.outstanding = slot.outstanding.saturating_sub(1);
         if let Some(flow) = slot.flows.get_mut(flow) {
-            *outcome.place(&mut flow.tally) += 1;
+            outcome.book(&mut flow.tally);
             if let Outcome::Ok(Some(rtt)) = outcome {
                 flow.rtts_ns
                     .push(u32::try_from(rtt.as_nanos()).unwrap_or(u32::MAX));
@@ -157,10 +199,8 @@ impl Windows {
             return;
         }
         if let Some(flow) = self.find(second).and_then(|slot| slot.flows.get_mut(flow)) {
-            let was = from.place(&mut flow.tally);
-            if *was > 0 {
-                *was -= 1;
-                *to.place(&mut flow.tally) += 1;
+            if from.take_back(&mut flow.tally) {
+                to.book(&mut flow.tally);
             }
         }
     }

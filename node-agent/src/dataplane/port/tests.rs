@@ -3,7 +3,7 @@
 use rdmamesh_wire::{Ack2, Datagram, DropReason, Epoch, Header, ReturnFlow, RnicId, encode};
 
 use super::*;
-use crate::model::Tally;
+use crate::model::{Tally, Way};
 use fabric::{Fabric, Host, MS, Packet, gid, in_paused_time, keys, seconds};
 
 mod fabric;
@@ -200,6 +200,40 @@ fn a_killed_and_restarted_peer_costs_no_false_loss() {
 }
 
 #[test]
+fn loss_there_is_told_from_loss_on_the_way_back_and_from_both() {
+    in_paused_time(async {
+        let fabric = Fabric::new(MS(1));
+        let (mut a, b) = pair(&fabric);
+        a.probe([Host::target_of(&b, 4, MS(50))]);
+        seconds(6).await;
+        let (from_a, from_b) = (a.gid, b.gid);
+        fabric.set_link(move |packet| (packet.from != from_a).then_some(MS(1)));
+        seconds(2).await;
+        fabric.set_link(move |packet| (packet.from != from_b).then_some(MS(1)));
+        seconds(3).await;
+        fabric.set_link(|_| Some(MS(1)));
+        seconds(3).await;
+        let windows = a.next_windows().await;
+        assert_eq!(windows[0].flows[0].routers, Some(3), "64 - 61");
+        let total = a.settle().await;
+        let (forward, back) = (total.lost_forward, total.lost_return);
+        assert_eq!(total.lost, forward + back, "{total:?}");
+        // 80 probes a second; the seconds at the edges are mixed.
+        assert!(forward >= 140 && back >= 220, "{total:?}");
+        let mut ways = [0, 0];
+        while let Ok(lost) = a.losses.try_recv() {
+            match lost.way {
+                Way::Forward => ways[0] += 1,
+                Way::Return => ways[1] += 1,
+                Way::Unknown => unreachable!("the peer can tell"),
+            }
+        }
+        assert_eq!(ways, [forward, back], "each is told at once");
+        drop(b);
+    });
+}
+
+#[test]
 fn a_peer_that_restarts_within_the_timeout_is_not_loss_either() {
     in_paused_time(async {
         let fabric = Fabric::new(MS(1));
@@ -293,6 +327,7 @@ fn forged_foreign_and_replayed_datagrams_are_dropped_and_counted_never_answered(
             received: MS(1),
             replied: MS(2),
             hardware: false,
+            hop_limit: None,
         };
         let cases: Vec<(Vec<u8>, Option<DropReason>)> = vec![
             (good.to_vec(), None),

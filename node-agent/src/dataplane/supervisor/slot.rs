@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rdmamesh_verbs::{EndpointConfig, PortNum, UdEndpoint};
+use rdmamesh_wire::RnicId;
 use tokio::sync::{mpsc, watch};
 
 use super::choice::{Usable, queue_pairs};
@@ -10,6 +11,7 @@ use crate::dataplane::engine::{Engine, flows};
 use crate::dataplane::mono::Mono;
 use crate::dataplane::port::{PortIo, PortOrder, ProbePort, VerbsPort};
 use crate::dataplane::registry::PublishedPort;
+use crate::dataplane::senders::Heard;
 use crate::model::{
     FlowSource, LocalPort, OpenPort, PortActivity, PortHealth, PortPlan, TimestampMode,
 };
@@ -115,7 +117,7 @@ pub(super) fn open(
     local: &LocalPort,
     usable: &Usable,
     qps: u16,
-    rnic: rdmamesh_wire::RnicId,
+    (rnic, heard): (RnicId, Heard),
 ) -> Result<Fresh, String> {
     let number = PortNum::new(local.port).ok_or("ports are numbered from 1")?;
     let config = EndpointConfig {
@@ -150,7 +152,7 @@ pub(super) fn open(
         generation,
     };
     log_open(local, &facts);
-    let published = Arc::new(PublishedPort::new(rnic, qpn, count, generation));
+    let published = Arc::new(PublishedPort::new(rnic, qpn, count, generation, heard));
     Ok(Fresh {
         port,
         facts,

@@ -136,6 +136,7 @@ impl World {
                 flows: vec![FlowWindow {
                     flow: 0,
                     source_port: Some(50_000),
+                    routers: None,
                     tally,
                     rtt: RttSummary::default(),
                 }],
@@ -232,6 +233,8 @@ fn outcomes_in_the_status_add_up_to_sent() {
         sent: 50,
         ok: 30,
         lost: 2,
+        lost_forward: 1,
+        lost_return: 1,
         late: 3,
         host_delayed: 4,
         unresolved: 5,

@@ -6,20 +6,34 @@
 use crate::gid::Gid;
 use crate::sys::region::GRH_LEN;
 
-/// The sender's GID, `None` when the bytes are no header of either kind.
-pub(super) fn source_gid(grh: &[u8; GRH_LEN]) -> Option<Gid> {
+/// What the header says of the way here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// The sender's GID.
+    pub(super) source: Gid,
+    /// The hop limit (TTL) that was left.
+    pub(super) hop_limit: u8,
+}
+
+/// Reads the header; `None` when the bytes are no header of either kind.
+pub(super) fn arrival(grh: &[u8; GRH_LEN]) -> Option<Arrival> {
     let ipv4 = &grh[20..];
     let ipv4_fits = ipv4[0] == 0x45;
+    let over_ipv4 = Arrival {
+        source: ipv4_source(ipv4),
+        hop_limit: ipv4[8],
+    };
     if grh[0] >> 4 == 6 {
         // The first bytes may be left-overs that look like version 6; only a valid checksum speaks
         // for IPv4 then.
         return if ipv4_fits && checksum_holds(ipv4) {
-            Some(ipv4_source(ipv4))
+            Some(over_ipv4)
         } else {
-            Some(ipv6_source(grh))
+            let (source, hop_limit) = (ipv6_source(grh), grh[7]);
+            Some(Arrival { source, hop_limit })
         };
     }
-    ipv4_fits.then(|| ipv4_source(ipv4))
+    ipv4_fits.then_some(over_ipv4)
 }
 
 fn ipv4_source(header: &[u8]) -> Gid {
@@ -48,6 +62,10 @@ fn checksum_holds(header: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn source_gid(grh: &[u8; GRH_LEN]) -> Option<Gid> {
+        arrival(grh).map(|arrival| arrival.source)
+    }
+
     /// An IPv4 header from 10.0.0.1 to 10.0.0.2 with a right checksum, where RoCE v2 leaves it.
     fn over_ipv4(left_over: u8) -> [u8; GRH_LEN] {
         let mut grh = [left_over; GRH_LEN];
@@ -69,6 +87,16 @@ mod tests {
             source_gid(&over_ipv4(0)),
             Some("10.0.0.1".parse().expect("valid"))
         );
+    }
+
+    #[test]
+    fn the_hop_limit_that_is_left_is_read_from_either_header() {
+        let left = |grh| arrival(&grh).map(|arrival| arrival.hop_limit);
+        assert_eq!(left(over_ipv4(0)), Some(64));
+        let mut over_ipv6 = [0; GRH_LEN];
+        (over_ipv6[0], over_ipv6[7]) = (0x60, 61);
+        assert_eq!(left(over_ipv6), Some(61));
+        assert_eq!(left([0; GRH_LEN]), None);
     }
 
     #[test]

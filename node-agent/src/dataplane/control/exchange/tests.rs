@@ -6,7 +6,7 @@ use rdmamesh_wire::{Epoch, PortStatus};
 
 use super::*;
 use crate::dataplane::counters::DataplaneCounters;
-use crate::dataplane::engine::Ask;
+use crate::dataplane::engine::{Ask, Inquiry};
 
 struct Rig {
     exchanges: Exchanges,
@@ -40,7 +40,11 @@ impl Rig {
         };
         self.exchanges.ask(
             AskFrom {
-                ask,
+                inquiry: Inquiry {
+                    ask,
+                    from: RnicId(100 + rnic),
+                    unanswered: vec![rnic * 10, rnic * 10 + 1],
+                },
                 reply: self.to.clone(),
             },
             at(ms),
@@ -75,8 +79,16 @@ fn two_who_ask_at_once_share_one_request_and_both_are_told() {
     rig.ask(6, 1);
     assert_eq!(rig.send(1), None, "one exchange in flight per peer");
     let reply = first.reply(Epoch(22), NEVER, answering);
+    let reply = reply.telling(|rnic, question| {
+        assert_eq!((rnic, question.from), (RnicId(5), RnicId(105)));
+        match question.sequence {
+            50 => Sighting::Seen,
+            _ => Sighting::Unknown,
+        }
+    });
     assert_eq!(rig.exchanges.reply(&reply, at(2)), Ok(()));
     let told = rig.answers.try_recv().expect("the first is told");
+    assert_eq!(told.sightings, [(50, true)], "only what the peer can tell");
     assert_eq!((told.rnic, told.asked_at), (RnicId(5), at(0)));
     assert_eq!(told.present.expect("answered").epoch, Epoch(22));
     let second = rig.send(2).expect("the second's turn");

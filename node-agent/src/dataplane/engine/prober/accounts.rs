@@ -43,7 +43,7 @@ impl Prober {
                 end: window.end.on_wall(now, wall),
                 covered: window.covered,
                 timestamps,
-                flows: window.flow_windows(|flow| state.flows.get(flow)?.source_port),
+                flows: window.flow_windows(|flow| state.flow_now(flow)),
                 tally: window.tally(),
                 rtt: window.rtt,
             });

@@ -73,6 +73,7 @@ impl Prober {
             plan: Arc::clone(target),
             rnic,
             flows: Vec::new(),
+            routers: Vec::new(),
             windows: Windows::new(0, target.window, target.timeout, now),
             series,
             retired: false,
@@ -116,7 +117,7 @@ impl Prober {
         }
         let peer = state.rnic;
         if self.peers.get(&peer).is_some_and(|p| p.session.is_none()) {
-            self.want(peer, now, now);
+            self.want(shared, peer, now, now);
         }
     }
 

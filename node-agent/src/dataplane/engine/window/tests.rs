@@ -27,7 +27,7 @@ fn loss_counts_in_the_second_in_which_the_probe_was_sent() {
         at(10_000),
         "second 10 has a probe outstanding"
     );
-    w.ended(10, 0, Outcome::Lost);
+    w.ended(10, 0, Outcome::Lost(Way::Forward));
     let settled = report(&mut w, 11_500);
     assert_eq!(
         (settled.end, settled.tally().lost, settled.tally().ok),
@@ -45,7 +45,7 @@ fn loss_counts_in_the_second_in_which_the_probe_was_sent() {
 fn a_second_leaves_the_window_after_its_length() {
     let mut w = windows(10_000);
     w.sent(10, 1);
-    w.ended(10, 1, Outcome::Lost);
+    w.ended(10, 1, Outcome::Lost(Way::Forward));
     assert_eq!(report(&mut w, 13_000).tally().lost, 1);
     assert_eq!(report(&mut w, 14_000).tally(), Tally::default());
 }
@@ -56,7 +56,7 @@ fn outcomes_add_up_to_sent_in_a_settled_window() {
     let outcomes = [
         Outcome::Ok(None),
         Outcome::Ok(Some(MS(2))),
-        Outcome::Lost,
+        Outcome::Lost(Way::Forward),
         Outcome::Late,
         Outcome::HostDelayed,
         Outcome::Unresolved,
@@ -77,11 +77,11 @@ fn outcomes_add_up_to_sent_in_a_settled_window() {
 fn a_loss_that_turns_out_late_is_moved_once() {
     let mut w = windows(10_000);
     w.sent(10, 0);
-    w.ended(10, 0, Outcome::Lost);
-    w.amend(10, 0, Outcome::Lost, Outcome::Late);
-    w.amend(10, 0, Outcome::Lost, Outcome::Late);
+    w.ended(10, 0, Outcome::Lost(Way::Forward));
+    w.amend(10, 0, Outcome::Lost(Way::Forward), Outcome::Late);
+    w.amend(10, 0, Outcome::Lost(Way::Forward), Outcome::Late);
     let tally = report(&mut w, 11_000).tally();
-    assert_eq!((tally.lost, tally.late), (0, 1));
+    assert_eq!((tally.lost, tally.lost_forward, tally.late), (0, 0, 1));
 }
 
 #[test]
@@ -89,15 +89,15 @@ fn every_second_is_booked_once_and_only_when_final() {
     let mut w = windows(10_000);
     let mut total = Tally::default();
     w.sent(10, 0);
-    w.ended(10, 0, Outcome::Lost);
+    w.ended(10, 0, Outcome::Lost(Way::Forward));
     report(&mut w, 12_000);
     w.book(at(12_000), false, &mut total);
     assert_eq!(total, Tally::default(), "a late answer could still come");
     report(&mut w, 15_000);
     w.book(at(15_000), false, &mut total);
     w.book(at(16_000), false, &mut total);
-    assert_eq!((total.sent, total.lost), (1, 1));
-    w.amend(10, 0, Outcome::Lost, Outcome::Late);
+    assert_eq!((total.sent, total.lost, total.lost_forward), (1, 1, 1));
+    w.amend(10, 0, Outcome::Lost(Way::Forward), Outcome::Late);
     w.book(at(16_000), true, &mut total);
     assert_eq!((total.lost, total.late), (1, 0));
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rdmamesh_verbs::{Completion, CompletionStatus, Gid, Payload, Stamp};
-use rdmamesh_wire::{Epoch, KeyRing, NodeId};
+use rdmamesh_wire::{Epoch, KeyRing, NodeId, Question, Sighting};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
@@ -52,6 +52,7 @@ pub(super) struct Fabric {
 /// What the control exchange of a host says.
 struct HostControl {
     registry: Arc<Registry>,
+    rnic: RnicId,
     epoch: Epoch,
     silent: bool,
 }
@@ -101,11 +102,13 @@ impl Fabric {
 
     fn answer(&self, from: &AskFrom) -> Option<Option<Present>> {
         let hosts = lock(&self.hosts);
-        let host = hosts.get(&from.ask.node).filter(|host| !host.silent);
+        let host = hosts
+            .get(&from.inquiry.ask.node)
+            .filter(|host| !host.silent);
         Some(host.map(|host| {
             let entry = host
                 .registry
-                .entry(from.ask.rnic, self.now(), STARVED_AFTER);
+                .entry(from.inquiry.ask.rnic, self.now(), STARVED_AFTER);
             let ago = Duration::from_millis(u64::from(entry.starved_ms_ago));
             let starved = entry.starved_ms_ago != rdmamesh_wire::NEVER;
             let starved_until = starved.then(|| Mono(self.now().0.saturating_sub(ago)));
@@ -118,12 +121,42 @@ impl Fabric {
     }
 }
 
+impl Fabric {
+    /// What the peer says of the probes in question.
+    fn sightings(&self, from: &AskFrom) -> Vec<(u64, bool)> {
+        let hosts = lock(&self.hosts);
+        let inquiry = &from.inquiry;
+        let Some(host) = hosts.get(&inquiry.ask.node).filter(|host| !host.silent) else {
+            return Vec::new();
+        };
+        let Some(asker) = hosts.values().find(|host| host.rnic == inquiry.from) else {
+            return Vec::new();
+        };
+        let sighting = |sequence: &u64| {
+            let (from, port) = (inquiry.from, 0);
+            let question = Question {
+                from,
+                sequence: *sequence,
+                port,
+            };
+            let rnic = inquiry.ask.rnic;
+            match host.registry.sighting(rnic, asker.epoch, &question) {
+                Sighting::Seen => Some((*sequence, true)),
+                Sighting::Unseen => Some((*sequence, false)),
+                Sighting::Unknown => None,
+            }
+        };
+        inquiry.unanswered.iter().filter_map(sighting).collect()
+    }
+}
+
 fn received(from: Ipv6Addr, payload: &[u8], stamp: Duration) -> Completion {
     Completion::Received {
         qp_index: 0,
         source_qpn: u32::from(from.octets()[14]) << 8 | 16,
         source_gid: Some(Gid::from_ipv6(from)),
         source_lid: None,
+        hop_limit: Some(61),
         payload: Payload::from_slice(payload),
         stamp: Stamp(stamp),
     }
@@ -268,6 +301,7 @@ pub(super) struct Host {
     pub(super) ticks: mpsc::UnboundedReceiver<PortTick>,
     pub(super) task: JoinHandle<Exit>,
     pub(super) polls: Arc<Mutex<u64>>,
+    pub(super) losses: mpsc::Receiver<LostProbe>,
     registry: Arc<Registry>,
     inbox: Arc<Inbox>,
 }
@@ -315,11 +349,13 @@ impl Host {
             first,
             u16::try_from(qps).expect("few"),
             rand::random(),
+            engine.heard(),
         );
         let published = Arc::new(published);
         registry.publish(Arc::clone(&published));
         let control = HostControl {
             registry: Arc::clone(&registry),
+            rnic: engine.rnic(),
             epoch,
             silent: false,
         };
@@ -328,6 +364,7 @@ impl Host {
         let (orders, ordered) = mpsc::unbounded_channel();
         let (asks, asked) = mpsc::unbounded_channel();
         let (tick, ticks) = mpsc::unbounded_channel();
+        let (lost, losses) = mpsc::channel(10_000);
         let series = Arc::new(Mutex::new(SeriesTable::new()));
         let mut io = PortIo {
             plan: plan.subscribe(),
@@ -337,6 +374,7 @@ impl Host {
             orders: ordered,
             asks,
             answers: mpsc::unbounded_channel(),
+            lost,
             ticks: tick,
             series: Arc::clone(&series),
             published,
@@ -371,6 +409,7 @@ impl Host {
             polls,
             registry,
             inbox,
+            losses,
         }
     }
 
@@ -391,7 +430,13 @@ impl Host {
     pub(super) fn claim_starved(&self, until: Mono) {
         let rnic = RnicId::of(self.name, "rxe0", 1);
         let entry = self.registry.entry(rnic, until, STARVED_AFTER);
-        let port = PublishedPort::new(rnic, entry.qpn, entry.qps, entry.generation);
+        let port = PublishedPort::new(
+            rnic,
+            entry.qpn,
+            entry.qps,
+            entry.generation,
+            Heard::default(),
+        );
         port.set_loop(Mono(Duration::from_secs(1 << 30)), Some(until));
         self.registry.publish(Arc::new(port));
     }
@@ -471,14 +516,16 @@ async fn control_exchange(fabric: Arc<Fabric>, mut asked: mpsc::UnboundedReceive
             let asked_at = fabric.now();
             tokio::time::sleep(MS(1)).await;
             let present = fabric.answer(&from).flatten();
+            let sightings = fabric.sightings(&from);
             if present.is_none() {
                 tokio::time::sleep(MS(999)).await;
             }
             from.reply
                 .send(Answer {
-                    rnic: from.ask.rnic,
+                    rnic: from.inquiry.ask.rnic,
                     asked_at,
                     present,
+                    sightings,
                 })
                 .ok();
         });
