@@ -8,6 +8,7 @@
 pub mod coverage;
 pub mod diagnose;
 mod hash;
+pub mod localise;
 mod names;
 pub mod plan;
 mod rate;

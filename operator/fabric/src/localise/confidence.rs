@@ -1,0 +1,288 @@
+//! How sure it is that a suspect is the guilty one, and who else it may be.
+//!
+//! Each suspect is taken out of the guilty set in turn, the others' rates are fitted anew, and everything
+//! that might stand in its place is weighed by prior times likelihood: the suspect itself, every other
+//! component, and nobody. The suspect's share of that sum is its confidence.
+
+use super::network::{Kind, Network, Shape};
+use super::search::{Guilty, Search, Share};
+use super::{ComponentId, Crossing, Localisation, Suspect};
+
+/// Alternatives listed at most.
+const MOST_ALTERNATIVES: usize = 8;
+
+/// Alternatives less likely than this (ratio) are not listed.
+const LEAST_ALTERNATIVE: f64 = 1e-3;
+
+/// ln odds below which a candidate weighs nothing.
+const NOTHING: f64 = -12.0;
+
+/// A suspect is named from this probability on, alone or together with what cannot be told from it.
+const NAMED: f64 = 0.5;
+
+/// Probabilities that differ by less are those of components that cannot be told apart.
+const EQUAL: f64 = 1e-6;
+
+/// What a suspect is made of.
+struct Accused {
+    entity: u32,
+    units: Vec<Guilty>,
+    share: Option<Share>,
+}
+
+pub(super) fn explain(network: &Network, mut search: Search<'_>) -> Localisation {
+    let accused = accused(&search);
+    let mut suspects: Vec<(Suspect, Vec<u32>)> = Vec::new();
+    for accused in accused {
+        let weighed = weigh(&mut search, &accused);
+        if let Some(suspect) = name(network, &search, &accused, weighed) {
+            let mut plain: Vec<u32> = accused
+                .units
+                .iter()
+                .flat_map(|guilty| network.units[guilty.unit as usize].plain.iter().copied())
+                .collect();
+            if accused.share.is_some() {
+                plain.clone_from(&network.units[accused.entity as usize].plain);
+            }
+            plain.sort_unstable();
+            plain.dedup();
+            suspects.push((suspect, plain));
+        }
+    }
+    suspects.sort_by(|(a, _), (b, _)| {
+        b.confidence
+            .total_cmp(&a.confidence)
+            .then(a.component.cmp(&b.component))
+    });
+    count(network, &mut suspects);
+    Localisation {
+        suspects: suspects.into_iter().map(|(suspect, _)| suspect).collect(),
+        background: search.field.background(),
+    }
+}
+
+fn accused(search: &Search<'_>) -> Vec<Accused> {
+    let pick = |wanted: &dyn Fn(u32) -> bool| -> Vec<Guilty> {
+        let all = search.guilty.iter().copied();
+        all.filter(|guilty| wanted(guilty.unit)).collect()
+    };
+    let mut accused: Vec<Accused> = search
+        .shares
+        .iter()
+        .map(|share| {
+            let entities: Vec<u32> = share.members.iter().map(|u| search.entity(*u)).collect();
+            Accused {
+                entity: share.group,
+                units: pick(&|unit| entities.contains(&search.entity(unit))),
+                share: Some(share.clone()),
+            }
+        })
+        .collect();
+    for unit in search.alone() {
+        let entity = search.entity(unit);
+        let part_of_whole = search.prior.groups[unit as usize]
+            .iter()
+            .any(|group| search.guilty.iter().any(|guilty| guilty.unit == *group));
+        if !part_of_whole {
+            accused.push(Accused {
+                entity,
+                units: pick(&|unit| search.entity(unit) == entity),
+                share: None,
+            });
+        }
+    }
+    accused
+}
+
+/// Probabilities of all that may stand in a suspect's place, per component; the rest is nobody's.
+fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
+    let (share_odds, share_group) = best_share(search, accused);
+    let before = search.score();
+    let units: Vec<u32> = accused.units.iter().map(|guilty| guilty.unit).collect();
+    let taken = search.take(&units);
+    let whole = before - search.score();
+    let mut weights: Vec<(u32, f64)> = Vec::new();
+    let mut add =
+        |component: u32, odds: f64| match weights.iter_mut().find(|(known, _)| *known == component)
+        {
+            Some((_, known)) => *known = ln_sum(*known, odds),
+            None => weights.push((component, odds)),
+        };
+    for candidate in search.candidates(NOTHING) {
+        let entity = search.entity(candidate.unit);
+        if !search.prior.is_nuisance(candidate.unit) {
+            add(entity, candidate.odds);
+        }
+    }
+    if let Some(share) = &accused.share {
+        add(share.group, whole);
+        if let Some(member) = share.members.first() {
+            // Its members each by itself, under the name of the first.
+            add(search.entity(*member), whole - share.odds);
+        }
+    } else {
+        if units.len() > 1 {
+            // Both directions, each at its own rate.
+            add(accused.entity, whole);
+        }
+        let own = weights_of(&weights, accused.entity);
+        if let Some(group) = share_group {
+            weights.push((group, own + share_odds));
+        }
+    }
+    search.put(&taken);
+    normalise(weights)
+}
+
+/// The group that most likely explains a lone suspect, with ln odds against the suspect alone.
+fn best_share(search: &Search<'_>, accused: &Accused) -> (f64, Option<u32>) {
+    let mut best = (f64::NEG_INFINITY, None);
+    if accused.share.is_none() {
+        for &group in &search.prior.groups[accused.entity as usize] {
+            let (odds, _) = search.share_odds_of(group);
+            if odds > best.0 {
+                best = (odds, Some(group));
+            }
+        }
+    }
+    best
+}
+
+fn weights_of(weights: &[(u32, f64)], component: u32) -> f64 {
+    weights
+        .iter()
+        .find(|(known, _)| *known == component)
+        .map_or(f64::NEG_INFINITY, |(_, odds)| *odds)
+}
+
+fn ln_sum(a: f64, b: f64) -> f64 {
+    let (high, low) = if a > b { (a, b) } else { (b, a) };
+    if high == f64::NEG_INFINITY {
+        return high;
+    }
+    high + (low - high).exp().ln_1p()
+}
+
+/// ln odds to probabilities, nobody (ln odds 0) included in the sum; most likely first.
+fn normalise(weights: Vec<(u32, f64)>) -> Vec<(u32, f64)> {
+    let sum = weights
+        .iter()
+        .fold(0.0, |sum, (_, odds)| ln_sum(sum, *odds));
+    let mut shares: Vec<(u32, f64)> = weights
+        .into_iter()
+        .map(|(component, odds)| (component, (odds - sum).exp()))
+        .collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    shares
+}
+
+fn name(
+    network: &Network,
+    search: &Search<'_>,
+    accused: &Accused,
+    weighed: Vec<(u32, f64)>,
+) -> Option<Suspect> {
+    let confidence = weighed
+        .iter()
+        .find(|(component, _)| *component == accused.entity)
+        .map_or(0.0, |(_, probability)| *probability);
+    let class: f64 = weighed
+        .iter()
+        .filter(|(_, probability)| (probability - confidence).abs() < EQUAL)
+        .map(|(_, probability)| probability)
+        .sum();
+    if class < NAMED {
+        return None;
+    }
+    let (component, loss, members) = what(network, search, accused);
+    Some(Suspect {
+        component,
+        kind: network.units[component.index()].kind,
+        loss,
+        members,
+        confidence,
+        flows: Crossing::default(),
+        alternatives: weighed
+            .into_iter()
+            .filter(|(other, p)| *other != accused.entity && *p >= LEAST_ALTERNATIVE)
+            .take(MOST_ALTERNATIVES)
+            .map(|(other, p)| (ComponentId(other), p))
+            .collect(),
+    })
+}
+
+/// The component to name, its loss, and the losing members of it.
+fn what(
+    network: &Network,
+    search: &Search<'_>,
+    accused: &Accused,
+) -> (ComponentId, f64, Vec<(ComponentId, f64)>) {
+    let lost = |rate: f64| -(-rate).exp_m1();
+    let members: Vec<(ComponentId, f64)> = match accused.units.as_slice() {
+        [one] => match &network.units[one.unit as usize].shape {
+            Shape::Plain => return (ComponentId(one.unit), lost(one.rate), Vec::new()),
+            Shape::Cable => network.units[one.unit as usize]
+                .plain
+                .iter()
+                .map(|plain| (ComponentId(*plain), lost(one.rate)))
+                .collect(),
+            Shape::Group(_) => search.prior.parts[one.unit as usize]
+                .iter()
+                .map(|part| (ComponentId(*part), lost(one.rate)))
+                .collect(),
+        },
+        many => many
+            .iter()
+            .map(|guilty| (ComponentId(guilty.unit), lost(guilty.rate)))
+            .collect(),
+    };
+    let mean = members.iter().map(|(_, loss)| loss).sum::<f64>() / members.len().max(1) as f64;
+    (ComponentId(accused.entity), mean, members)
+}
+
+/// Counts flows for all suspects in one pass over the observations.
+fn count(network: &Network, suspects: &mut [(Suspect, Vec<u32>)]) {
+    let mut owners: Vec<Vec<usize>> = vec![Vec::new(); network.units.len()];
+    for (index, (suspect, plain)) in suspects.iter_mut().enumerate() {
+        suspect.flows.clean = network.clean_flows[suspect.component.index()];
+        for plain in plain.iter() {
+            owners[*plain as usize].push(index);
+        }
+    }
+    let mut elsewhere = 0;
+    let mut crossed = Vec::new();
+    for lossy in &network.lossy {
+        crossed.clear();
+        for plain in network.crossed(lossy) {
+            crossed.extend_from_slice(&owners[*plain as usize]);
+        }
+        crossed.sort_unstable();
+        crossed.dedup();
+        if crossed.is_empty() {
+            elsewhere += lossy.flows;
+        }
+        for &index in &crossed {
+            let flows = &mut suspects[index].0.flows;
+            flows.lossy += lossy.flows;
+            flows.sent += lossy.sent;
+            flows.lost += lossy.lost;
+        }
+    }
+    for (suspect, _) in suspects {
+        suspect.flows.lossy_elsewhere = elsewhere;
+    }
+}
+
+impl Kind {
+    /// As people write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Link => "Link",
+            Self::Rnic => "Rnic",
+            Self::Switch => "Switch",
+            Self::Host => "Host",
+            Self::Nuisance => "Nuisance",
+        }
+    }
+}

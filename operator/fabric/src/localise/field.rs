@@ -1,0 +1,322 @@
+//! The likelihood at the current rates, and what every component would gain by a rate of its own.
+
+use super::prepare::{Data, Flow};
+
+/// Rates per table: `mildest` times powers of two, up to total loss.
+pub(super) const POINTS: usize = 14;
+
+/// Steps between two rates of the table when it is integrated over.
+const STEPS: usize = 4;
+
+/// ln of the largest rate: e^−8 of the packets survive, which no data tell from none.
+const LARGEST: f64 = 8.0;
+
+type Row = [f64; POINTS];
+
+/// What a component's guilt would be worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Worth {
+    /// ln of the likelihood ratio of guilt to innocence, integrated over the rate.
+    pub(super) evidence: f64,
+    /// The most likely rate.
+    pub(super) rate: f64,
+}
+
+/// Rates of all flows and tables of gains.
+pub(super) struct Field<'a> {
+    pub(super) data: &'a Data,
+    mildest: f64,
+    points: usize,
+    rates: Row,
+    decay: Row,
+    background: f64,
+    /// Rate of each lossy flow: the sum over what it crosses.
+    total: Vec<f64>,
+    /// The rates that `gain` is made of.
+    tabled: Vec<f64>,
+    changed: Vec<u32>,
+    /// Per component, cable and group and per rate: gain of log likelihood of the lossy flows.
+    gain: Vec<Row>,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn new(data: &'a Data, mildest: f64, background: f64) -> Self {
+        let mut rates = [0.0; POINTS];
+        let mut decay = [0.0; POINTS];
+        let mut rate = mildest;
+        for point in 0..POINTS {
+            rates[point] = rate;
+            decay[point] = (-rate).exp();
+            rate *= 2.0;
+        }
+        let points = rates.iter().filter(|rate| **rate <= LARGEST * 1.1).count();
+        let total: Vec<f64> = data.flows.iter().map(|f| f.hops * background).collect();
+        let mut field = Self {
+            data,
+            mildest,
+            points: points.max(2),
+            rates,
+            decay,
+            background,
+            tabled: total.clone(),
+            total,
+            changed: Vec::new(),
+            gain: vec![[0.0; POINTS]; data.carried.len()],
+        };
+        for flow in 0..field.total.len() {
+            let row = field.row(flow, field.total[flow]);
+            field.scatter(flow, &row);
+        }
+        field
+    }
+
+    pub(super) const fn background(&self) -> f64 {
+        self.background
+    }
+
+    /// Span of ln rate that guilty components are spread over.
+    fn span(&self) -> f64 {
+        (self.rates[self.points - 1] / self.mildest).ln()
+    }
+
+    /// Adds `delta` to the rate of a component, cable or group.
+    pub(super) fn shift(&mut self, unit: u32, delta: f64) {
+        let data = self.data;
+        for &(flow, times) in data.flows_of(unit) {
+            let index = flow as usize;
+            if self.total[index].to_bits() == self.tabled[index].to_bits() {
+                self.changed.push(flow);
+            }
+            self.total[index] += f64::from(times) * delta;
+        }
+    }
+
+    /// Brings the tables up to date with the rates.
+    pub(super) fn refresh(&mut self) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for flow in changed.drain(..) {
+            let flow = flow as usize;
+            let floor = self.data.flows[flow].hops * self.background;
+            // Rounding of sums and differences must not leave a flow below its background.
+            self.total[flow] = self.total[flow].max(floor);
+            let mut row = self.row(flow, self.total[flow]);
+            let old = self.row(flow, self.tabled[flow]);
+            for (new, old) in row.iter_mut().zip(old) {
+                *new -= old;
+            }
+            self.scatter(flow, &row);
+            self.tabled[flow] = self.total[flow];
+        }
+        self.changed = changed;
+    }
+
+    fn scatter(&mut self, flow: usize, row: &Row) {
+        for &(unit, times) in self.data.units_of(flow) {
+            let gain = &mut self.gain[unit as usize];
+            if times == 1 {
+                for (gain, value) in gain.iter_mut().zip(row) {
+                    *gain += value;
+                }
+                continue;
+            }
+            // Crossed more than once: the table's rates double from one to the next.
+            let doublings = f64::from(times).log2().round() as usize;
+            for (point, gain) in gain.iter_mut().enumerate() {
+                *gain += row[(point + doublings).min(POINTS - 1)];
+            }
+        }
+    }
+
+    /// Gain of one flow at each rate on top of `total`.
+    fn row(&self, flow: usize, total: f64) -> Row {
+        let flow = &self.data.flows[flow];
+        let mut row = [0.0; POINTS];
+        let before = self.likelihood(flow, total);
+        if self.data.outlier == 0.0 {
+            let stay = (-total).exp();
+            for (value, decay) in row.iter_mut().zip(self.decay) {
+                *value = flow.lost * (1.0 - stay * decay).ln() - before;
+            }
+        } else {
+            for (value, rate) in row.iter_mut().zip(self.rates) {
+                *value = self.likelihood(flow, total + rate) - before;
+            }
+        }
+        row
+    }
+
+    /// ln likelihood of a lossy flow at rate `total`, without what `carried` accounts for.
+    fn likelihood(&self, flow: &Flow, total: f64) -> f64 {
+        let lose = -(-total).exp_m1();
+        let binomial = flow.lost * lose.ln();
+        if self.data.outlier == 0.0 {
+            return binomial;
+        }
+        let inside = flow.ln_choose + binomial - flow.survived * total;
+        let outside = (self.data.outlier / (flow.lost + flow.survived)).ln();
+        let (high, low) = if inside > outside {
+            (inside, outside)
+        } else {
+            (outside, inside)
+        };
+        high + (low - high).exp().ln_1p()
+    }
+
+    /// Weight of the network (and not of outside reasons) in a flow's losses.
+    fn inside(&self, flow: &Flow, total: f64) -> f64 {
+        if self.data.outlier == 0.0 {
+            return 1.0;
+        }
+        let lose = -(-total).exp_m1();
+        let inside = flow.ln_choose + flow.lost * lose.ln() - flow.survived * total;
+        let outside = (self.data.outlier / (flow.lost + flow.survived)).ln();
+        1.0 / (1.0 + (outside - inside).exp())
+    }
+
+    /// First and second derivative of the log likelihood in a unit's rate.
+    fn slope(&self, unit: u32) -> (f64, f64) {
+        let (mut first, mut second) = (-self.data.carried[unit as usize], 0.0);
+        for &(index, times) in self.data.flows_of(unit) {
+            let flow = &self.data.flows[index as usize];
+            let total = self.total[index as usize];
+            let times = f64::from(times);
+            let grow = total.exp_m1();
+            let weight = self.inside(flow, total);
+            let mut slope = flow.lost / grow;
+            if self.data.outlier > 0.0 {
+                slope -= flow.survived;
+            }
+            first += weight * times * slope;
+            second -= weight * times * times * flow.lost * (grow + 1.0) / (grow * grow);
+        }
+        (first, second)
+    }
+
+    /// One Newton step of a unit's rate, in ln rate; gives the new rate. Rates stay in the prior's range.
+    pub(super) fn step(&mut self, unit: u32, rate: f64) -> f64 {
+        let (first, second) = self.slope(unit);
+        // d/dx and d²/dx² for x = ln rate.
+        let slope = first * rate;
+        let bend = second * rate * rate + slope;
+        let step = if bend < 0.0 {
+            -slope / bend
+        } else {
+            slope.signum()
+        };
+        let largest = self.rates[self.points - 1];
+        let new = (rate * step.clamp(-1.5, 1.5).exp()).clamp(self.mildest, largest);
+        self.shift(unit, new - rate);
+        new
+    }
+
+    /// ln of the share of the prior's range that the data leave to a unit's rate.
+    pub(super) fn occam(&self, unit: u32, rate: f64) -> f64 {
+        let (first, second) = self.slope(unit);
+        let bend = -(second * rate * rate + first * rate);
+        if bend <= 0.0 {
+            return 0.0;
+        }
+        (0.5 * (std::f64::consts::TAU / bend).ln() - self.span().ln()).min(0.0)
+    }
+
+    /// ln likelihood of all lossy flows at the current rates, without what `carried` accounts for.
+    pub(super) fn lossy_likelihood(&self) -> f64 {
+        self.data
+            .flows
+            .iter()
+            .zip(&self.total)
+            .map(|(flow, total)| self.likelihood(flow, *total))
+            .sum()
+    }
+
+    /// What guilt of a unit would be worth; `None` where it is worth nothing at any rate.
+    pub(super) fn worth(&self, unit: u32, least: f64) -> Option<Worth> {
+        let gain = &self.gain[unit as usize];
+        let carried = self.data.carried[unit as usize];
+        let promising = (0..self.points).any(|p| gain[p] - carried * self.rates[p] > least - 3.0);
+        promising.then(|| self.integrate(gain, carried))
+    }
+
+    /// Integrates over ln rate between the table's points.
+    fn integrate(&self, gain: &Row, carried: f64) -> Worth {
+        const FINE: usize = (POINTS - 1) * STEPS + 1;
+        let width = std::f64::consts::LN_2 / STEPS as f64;
+        let count = (self.points - 1) * STEPS + 1;
+        let mut values = [f64::NEG_INFINITY; FINE];
+        let mut best = 0;
+        for (index, value) in values.iter_mut().enumerate().take(count) {
+            let rate = self.mildest * (width * index as f64).exp();
+            *value = between(gain, index, self.points) - carried * rate;
+        }
+        for index in 1..count {
+            if values[index] > values[best] {
+                best = index;
+            }
+        }
+        let peak = values[best];
+        let mut evidence = 0.0;
+        for (index, value) in values.iter().enumerate().take(count) {
+            let edge = if index == 0 || index == count - 1 {
+                0.5
+            } else {
+                1.0
+            };
+            evidence += edge * (value - peak).exp();
+        }
+        let mut evidence = peak + (evidence * width).ln();
+        let mut x = width * best as f64;
+        if best > 0 && best + 1 < count {
+            let (left, right) = (values[best - 1], values[best + 1]);
+            let bend = (2.0 * peak - left - right) / (width * width);
+            let tilt = (right - left) / (2.0 * width);
+            if bend > 0.0 {
+                x += (tilt / bend).clamp(-width, width);
+                if bend * width * width > 1.0 {
+                    let top = peak + tilt * tilt / (2.0 * bend);
+                    evidence = top + 0.5 * (std::f64::consts::TAU / bend).ln();
+                }
+            }
+        }
+        Worth {
+            evidence: evidence - self.span().ln(),
+            rate: self.mildest * x.exp(),
+        }
+    }
+
+    /// Losses that the background explains, of all lossy flows.
+    pub(super) fn background_losses(&self) -> f64 {
+        self.data
+            .flows
+            .iter()
+            .zip(&self.total)
+            .map(|(flow, total)| {
+                self.inside(flow, *total) * flow.lost * (flow.hops * self.background / total)
+            })
+            .sum()
+    }
+}
+
+/// Value of a table at a fine point: the cubic through the four points around it.
+fn between(gain: &Row, fine: usize, points: usize) -> f64 {
+    let (point, part) = (fine / STEPS, fine % STEPS);
+    if part == 0 {
+        return gain[point];
+    }
+    if points < 4 {
+        let t = part as f64 / STEPS as f64;
+        return gain[point] * (1.0 - t) + gain[point + 1] * t;
+    }
+    let first = point.saturating_sub(1).min(points - 4);
+    let x = (point - first) as f64 + part as f64 / STEPS as f64;
+    (0..4)
+        .map(|i| {
+            let weight: f64 = (0..4)
+                .filter(|j| *j != i)
+                .map(|j| (x - j as f64) / (i as f64 - j as f64))
+                .product();
+            weight * gain[first + i]
+        })
+        .sum()
+}

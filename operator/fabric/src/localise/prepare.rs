@@ -1,0 +1,200 @@
+//! Observations in the shape that inference works on: equal ones merged, indexed both ways.
+
+use super::Priors;
+use super::network::{Lossy, Network};
+use crate::hash;
+
+/// A component, cable or group that a flow crosses, and how many of its plain components.
+pub(super) type Crossed = (u32, u8);
+
+/// What inference reads.
+pub(super) struct Data {
+    /// Lossy observations, merged where all is equal but the counts.
+    pub(super) flows: Vec<Flow>,
+    units_start: Vec<usize>,
+    units: Vec<Crossed>,
+    flows_start: Vec<usize>,
+    flows_of: Vec<Crossed>,
+    /// Per component, cable and group: packets that crossed it and count without regard to what else
+    /// they crossed (once per plain component of it).
+    pub(super) carried: Vec<f64>,
+    /// Sum of `carried` over plain components.
+    pub(super) carried_total: f64,
+    /// Per component, cable and group: whether any flow crossed it.
+    pub(super) seen: Vec<bool>,
+    /// Probability that a flow loses for other reasons.
+    pub(super) outlier: f64,
+}
+
+/// Lossy observations over the same components.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flow {
+    pub(super) lost: f64,
+    pub(super) survived: f64,
+    /// ln of the ways to choose the lost packets among the sent ones.
+    pub(super) ln_choose: f64,
+    /// Plain components crossed.
+    pub(super) hops: f64,
+}
+
+impl Data {
+    pub(super) fn new(network: &Network, priors: &Priors) -> Self {
+        let mut data = Self {
+            flows: Vec::new(),
+            units_start: vec![0],
+            units: Vec::new(),
+            flows_start: Vec::new(),
+            flows_of: Vec::new(),
+            carried: vec![0.0; network.units.len()],
+            carried_total: 0.0,
+            seen: vec![false; network.units.len()],
+            outlier: priors.outlier.clamp(0.0, 0.5),
+        };
+        data.merge(network);
+        data.carry(network);
+        data.index();
+        data
+    }
+
+    /// Components, cables and groups that a flow crosses.
+    pub(super) fn units_of(&self, flow: usize) -> &[Crossed] {
+        &self.units[self.units_start[flow]..self.units_start[flow + 1]]
+    }
+
+    /// Lossy flows that cross a component, cable or group.
+    pub(super) fn flows_of(&self, unit: u32) -> &[Crossed] {
+        let unit = unit as usize;
+        &self.flows_of[self.flows_start[unit]..self.flows_start[unit + 1]]
+    }
+
+    /// Outliers are a matter of single flows, so those are merged only where there are none.
+    fn merge(&mut self, network: &Network) {
+        let mut order: Vec<(u128, &Lossy)> = network
+            .lossy
+            .iter()
+            .map(|lossy| (fingerprint(network.crossed(lossy)), lossy))
+            .collect();
+        order.sort_unstable_by_key(|(print, lossy)| (*print, lossy.sent, lossy.lost));
+        let mut last = None;
+        for (print, lossy) in order {
+            let (lost, survived) = (lossy.lost as f64, (lossy.sent - lossy.lost) as f64);
+            if last == Some(print)
+                && self.outlier == 0.0
+                && let Some(flow) = self.flows.last_mut()
+            {
+                flow.lost += lost;
+                flow.survived += survived;
+                continue;
+            }
+            last = Some(print);
+            let crossed = network.crossed(lossy);
+            self.flows.push(Flow {
+                lost,
+                survived,
+                ln_choose: ln_choose(lossy.sent, lossy.lost),
+                hops: crossed.len() as f64,
+            });
+            self.cross(network, crossed);
+        }
+    }
+
+    fn cross(&mut self, network: &Network, crossed: &[u32]) {
+        let start = self.units.len();
+        for &plain in crossed {
+            self.units.push((plain, 1));
+            self.units
+                .extend(network.above[plain as usize].iter().map(|&unit| (unit, 1)));
+        }
+        let units = &mut self.units[start..];
+        units.sort_unstable();
+        let mut kept = start;
+        for position in start..self.units.len() {
+            let (unit, _) = self.units[position];
+            if kept > start && self.units[kept - 1].0 == unit {
+                self.units[kept - 1].1 = self.units[kept - 1].1.saturating_add(1);
+            } else {
+                self.units[kept] = (unit, 1);
+                kept += 1;
+            }
+        }
+        self.units.truncate(kept);
+        self.units_start.push(kept);
+    }
+
+    fn carry(&mut self, network: &Network) {
+        for (id, &packets) in network.clean_packets.iter().enumerate() {
+            self.carried[id] = packets as f64;
+            self.seen[id] = packets > 0;
+        }
+        for flow in 0..self.flows.len() {
+            let survived = if self.outlier == 0.0 {
+                self.flows[flow].survived
+            } else {
+                0.0
+            };
+            let range = self.units_start[flow]..self.units_start[flow + 1];
+            for &(unit, _) in &self.units[range] {
+                self.seen[unit as usize] = true;
+                if network.units[unit as usize].plain == [unit] {
+                    self.carried[unit as usize] += survived;
+                }
+            }
+        }
+        for (id, unit) in network.units.iter().enumerate() {
+            if unit.plain != [u32::try_from(id).unwrap_or(u32::MAX)] {
+                self.carried[id] = unit.plain.iter().map(|&p| self.carried[p as usize]).sum();
+                self.seen[id] = unit.plain.iter().any(|&p| self.seen[p as usize]);
+            } else {
+                self.carried_total += self.carried[id];
+            }
+        }
+    }
+
+    fn index(&mut self) {
+        let mut start = vec![0_usize; self.carried.len() + 1];
+        for (unit, _) in &self.units {
+            start[*unit as usize + 1] += 1;
+        }
+        for unit in 1..start.len() {
+            start[unit] += start[unit - 1];
+        }
+        let mut next = start.clone();
+        self.flows_of = vec![(0, 0); self.units.len()];
+        for flow in 0..self.flows.len() {
+            let id = u32::try_from(flow).unwrap_or(u32::MAX);
+            for position in self.units_start[flow]..self.units_start[flow + 1] {
+                let (unit, times) = self.units[position];
+                self.flows_of[next[unit as usize]] = (id, times);
+                next[unit as usize] += 1;
+            }
+        }
+        self.flows_start = start;
+    }
+}
+
+fn fingerprint(crossed: &[u32]) -> u128 {
+    let mut bytes = [0_u8; 256];
+    let mut print = 0_u128;
+    for chunk in crossed.chunks(60) {
+        bytes[..16].copy_from_slice(&print.to_le_bytes());
+        for (id, slot) in chunk.iter().zip(bytes[16..].chunks_exact_mut(4)) {
+            slot.copy_from_slice(&id.to_le_bytes());
+        }
+        print = hash::content(&bytes[..16 + 4 * chunk.len()]);
+    }
+    print
+}
+
+/// ln of `n` over `k`, from Stirling's series for ln n!.
+fn ln_choose(n: u64, k: u64) -> f64 {
+    ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
+}
+
+fn ln_factorial(n: u64) -> f64 {
+    if n < 16 {
+        return (2..=n).map(|i| (i as f64).ln()).sum();
+    }
+    let x = n as f64 + 1.0;
+    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + 1.0 / (12.0 * x)
+        - 1.0 / (360.0 * x.powi(3))
+}

@@ -1,0 +1,217 @@
+//! How likely sets of guilty components are before anything is seen.
+//!
+//! Faults are few and independent. A fault is of some kind first and then any component of that kind that
+//! flows cross, so a fabric of ten times the links does not have ten times the faults.
+
+use super::Priors;
+use super::network::{Kind, Network, Shape};
+use super::prepare::Data;
+
+/// Odds of one more fault once there is one.
+const ANOTHER: f64 = 0.7;
+
+/// Odds of a nuisance being one.
+const NUISANCE: f64 = 0.05;
+
+/// A fault of a cable is in both directions, or in one of the two.
+const BOTH_WAYS: f64 = 0.4;
+const ONE_WAY: f64 = 0.3;
+
+/// A switch or host loses everywhere alike, or in a share of its members, each at its own rate.
+const WHOLE: f64 = 0.5;
+
+/// Least share of its members in which a switch or host loses, as one in so many.
+const LEAST_SHARE: usize = 4;
+
+/// Evidence for a member that was not found by itself counts up to here; more would be found.
+const MOST_HIDDEN: f64 = 1e3;
+
+/// Prior probabilities over one network.
+pub(super) struct Prior {
+    /// Per unit: ln probability that a given fault is this one (a group: before whole or share).
+    ln_unit: Vec<f64>,
+    /// Per unit: ln probability of the directions in it, given its cable.
+    ln_mode: Vec<f64>,
+    /// Per unit: the cable that it is a direction of, else itself.
+    pub(super) entity: Vec<u32>,
+    /// Per unit: groups that its entity is a part of.
+    pub(super) groups: Vec<Vec<u32>>,
+    /// Per unit: what of a group was crossed by flows; empty unless it is a group.
+    pub(super) parts: Vec<Vec<u32>>,
+    /// Per entity: itself and the directions of it that flows crossed.
+    pub(super) variants: Vec<Vec<u32>>,
+    nuisance: Vec<bool>,
+    ln_first: f64,
+}
+
+impl Prior {
+    pub(super) fn new(network: &Network, data: &Data, priors: &Priors) -> Self {
+        let count = network.units.len();
+        let entity: Vec<u32> = (0..count)
+            .map(|id| network.cable_of[id].unwrap_or(u32::try_from(id).unwrap_or(u32::MAX)))
+            .collect();
+        let mut prior = Self {
+            ln_unit: vec![f64::NEG_INFINITY; count],
+            ln_mode: vec![0.0; count],
+            groups: vec![Vec::new(); count],
+            parts: vec![Vec::new(); count],
+            variants: vec![Vec::new(); count],
+            nuisance: network
+                .units
+                .iter()
+                .map(|u| u.kind == Kind::Nuisance)
+                .collect(),
+            ln_first: priors.faults.max(1e-9).ln(),
+            entity,
+        };
+        for id in (0..count).filter(|id| data.seen[*id]) {
+            let unit = u32::try_from(id).unwrap_or(u32::MAX);
+            prior.variants[prior.entity[id] as usize].push(unit);
+        }
+        prior.read_groups(network, data);
+        prior.weigh(network, data);
+        prior
+    }
+
+    /// A group of which flows cross a single part cannot be told from that part, and is not named.
+    fn read_groups(&mut self, network: &Network, data: &Data) {
+        for (id, unit) in network.units.iter().enumerate() {
+            let Shape::Group(members) = &unit.shape else {
+                continue;
+            };
+            let mut parts: Vec<u32> = members
+                .iter()
+                .map(|&member| self.entity[member as usize])
+                .filter(|&part| data.seen[part as usize])
+                .collect();
+            parts.sort_unstable();
+            parts.dedup();
+            if parts.len() < 2 {
+                continue;
+            }
+            for &part in &parts {
+                self.groups[part as usize].push(u32::try_from(id).unwrap_or(u32::MAX));
+            }
+            self.parts[id] = parts;
+        }
+        for id in 0..self.groups.len() {
+            let entity = self.entity[id] as usize;
+            if entity != id {
+                self.groups[id] = self.groups[entity].clone();
+            }
+        }
+    }
+
+    fn weigh(&mut self, network: &Network, data: &Data) {
+        let is_entity = |id: usize| {
+            let group = matches!(network.units[id].shape, Shape::Group(_));
+            self.entity[id] as usize == id
+                && data.seen[id]
+                && (!group || !self.parts[id].is_empty())
+        };
+        let mut counts = [0_usize; 4];
+        for id in 0..network.units.len() {
+            if let Some(kind) = slot(network.units[id].kind)
+                && is_entity(id)
+            {
+                counts[kind] += 1;
+            }
+        }
+        let present = |kind: &usize| counts[*kind] > 0;
+        let whole: f64 = (0..4).filter(present).map(|kind| SHARES[kind]).sum();
+        for id in 0..network.units.len() {
+            self.ln_mode[id] = match (network.units[id].shape == Shape::Cable, self.entity[id]) {
+                (true, _) => BOTH_WAYS.ln(),
+                (false, entity) if entity as usize != id => ONE_WAY.ln(),
+                (false, _) => 0.0,
+            };
+            let entity = self.entity[id] as usize;
+            let Some(kind) = slot(network.units[id].kind) else {
+                continue;
+            };
+            if counts[kind] > 0 && is_entity(entity) && data.seen[id] {
+                self.ln_unit[id] = (SHARES[kind] / whole / counts[kind] as f64).ln();
+            }
+        }
+    }
+
+    pub(super) fn is_group(&self, unit: u32) -> bool {
+        !self.parts[unit as usize].is_empty()
+    }
+
+    pub(super) fn is_nuisance(&self, unit: u32) -> bool {
+        self.nuisance[unit as usize]
+    }
+
+    /// ln probability that a given fault is this unit (a group: as a whole).
+    pub(super) fn unit(&self, unit: u32) -> f64 {
+        let id = unit as usize;
+        if self.nuisance[id] {
+            return NUISANCE.ln();
+        }
+        let form = if self.is_group(unit) { WHOLE.ln() } else { 0.0 };
+        self.ln_unit[id] + self.ln_mode[id] + form
+    }
+
+    /// ln probability of a unit's directions, given that its cable is guilty.
+    pub(super) fn mode(&self, unit: u32) -> f64 {
+        self.ln_mode[unit as usize]
+    }
+
+    /// ln factor for the fault after `before` others: the odds of there being one more, and that
+    /// order does not matter.
+    pub(super) fn one_more(&self, before: usize) -> f64 {
+        let odds = if before == 0 {
+            self.ln_first
+        } else {
+            ANOTHER.ln()
+        };
+        odds + (before as f64 + 1.0).ln()
+    }
+
+    /// ln factor of `faults` faults, without which they are.
+    pub(super) fn number(&self, faults: usize) -> f64 {
+        (0..faults).map(|before| self.one_more(before)).sum()
+    }
+
+    /// ln probability that a given fault is this group losing in a share of its parts, of which `found`
+    /// are known and the others' evidence (likelihood ratio of guilt to innocence) is `hidden`.
+    pub(super) fn share(&self, group: u32, found: usize, hidden: &[f64]) -> f64 {
+        let parts = found + hidden.len();
+        let least = (parts / LEAST_SHARE).max(1).max(found);
+        let lowest = (parts / LEAST_SHARE).max(1);
+        // ways[k]: sum over choices of k hidden parts of the product of their evidence.
+        let mut ways = vec![0.0; hidden.len() + 1];
+        ways[0] = 1.0;
+        for (index, evidence) in hidden.iter().enumerate() {
+            for k in (0..=index).rev() {
+                ways[k + 1] += ways[k] * evidence.min(MOST_HIDDEN);
+            }
+        }
+        let mut likelihood = 0.0;
+        for guilty in least..=parts {
+            likelihood += ways[guilty - found] / choose(parts, guilty);
+        }
+        let sizes = (parts - lowest + 1) as f64;
+        self.ln_unit[group as usize] + (1.0 - WHOLE).ln() + (likelihood / sizes).ln()
+    }
+}
+
+/// What share of faults is of a kind.
+const SHARES: [f64; 4] = [0.5, 0.25, 0.2, 0.05];
+
+const fn slot(kind: Kind) -> Option<usize> {
+    match kind {
+        Kind::Link => Some(0),
+        Kind::Rnic => Some(1),
+        Kind::Switch => Some(2),
+        Kind::Host => Some(3),
+        Kind::Nuisance => None,
+    }
+}
+
+fn choose(n: usize, k: usize) -> f64 {
+    (0..k.min(n - k))
+        .map(|i| (n - i) as f64 / (i + 1) as f64)
+        .product()
+}
