@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use status::{
-    Anomaly, AnomalyKind, LinkTally, MAX_ANOMALIES, MAX_LINKS, MAX_STATUS_BYTES, MeshReport,
-    RdmaProbeAssignmentStatus, RnicReport, Timestamps,
+    Anomaly, AnomalyKind, LinkTally, LossyPath, MAX_ANOMALIES, MAX_LINKS, MAX_LOSSY_PATHS,
+    MAX_STATUS_BYTES, MeshReport, RdmaProbeAssignmentStatus, RnicReport, Timestamps,
 };
 
 use crate::GoDuration;

@@ -5,17 +5,17 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use rdmamesh_api::RdmaMeshStatus;
 use rdmamesh_api::condition::{ASSIGNMENTS_READY, Condition, FABRIC_HEALTHY};
-use rdmamesh_fabric::RnicName;
 use rdmamesh_fabric::diagnose::{CaseKey, Transition};
 use tracing::debug;
 
 use crate::FIELD_MANAGER;
 use crate::metrics::Metrics;
-use crate::status::suspect_name;
 
 /// Suspects named one by one per judgement; beyond that one Event says how many more there are. The API
 /// server drops the Events of who writes more than about 25 at once on one object.
 const SUSPECTS: usize = 8;
+/// Version of the objects that an Event about a link or a switch refers to.
+const API_VERSION: &str = "rdmamesh.io/v1alpha1";
 /// API servers refuse longer notes.
 const LONGEST_NOTE: usize = 1024;
 
@@ -35,9 +35,9 @@ pub struct Happening {
 /// What an Event is about besides the mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
-    /// Node of the (first) RNIC.
-    pub node: String,
-    /// The RNIC or pair.
+    /// Node of the (first) RNIC, or the host; `None` for links and switches.
+    pub node: Option<String>,
+    /// The element.
     pub suspect: String,
 }
 
@@ -120,7 +120,7 @@ fn plan(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening> {
 fn suspect(transition: &Transition) -> Happening {
     match transition {
         Transition::Opened(suspect) => {
-            let about = about(&suspect.name, suspect.peer.as_ref());
+            let about = about(&suspect.key);
             Happening {
                 warning: true,
                 reason: "SuspectRaised",
@@ -132,7 +132,7 @@ fn suspect(transition: &Transition) -> Happening {
             }
         }
         Transition::Cleared(key) => {
-            let about = about_case(key);
+            let about = about(key);
             Happening {
                 warning: false,
                 reason: "SuspectCleared",
@@ -144,7 +144,7 @@ fn suspect(transition: &Transition) -> Happening {
             }
         }
         Transition::Withdrawn(key) => {
-            let about = about_case(key);
+            let about = about(key);
             Happening {
                 warning: false,
                 reason: "SuspectWithdrawn",
@@ -152,8 +152,8 @@ fn suspect(transition: &Transition) -> Happening {
                 about: Some(about),
             }
         }
-        Transition::Explained { pair, by } => {
-            let about = about_case(pair);
+        Transition::Explained { case, by } => {
+            let about = about(case);
             Happening {
                 warning: false,
                 reason: "SuspectExplained",
@@ -167,18 +167,14 @@ fn suspect(transition: &Transition) -> Happening {
     }
 }
 
-fn about_case(key: &CaseKey) -> About {
-    match key {
-        CaseKey::Rnic(rnic) => about(rnic, None),
-        CaseKey::Pair(a, b) => about(a, Some(b)),
-    }
-}
-
-fn about(rnic: &RnicName, peer: Option<&RnicName>) -> About {
-    let peer = peer.map(ToString::to_string);
+fn about(key: &CaseKey) -> About {
+    let node = match key {
+        CaseKey::Pair(rnic, _) => Some(&rnic.node),
+        key => key.node(),
+    };
     About {
-        node: rnic.node.to_string(),
-        suspect: suspect_name(&rnic.to_string(), peer.as_deref()),
+        node: node.map(ToString::to_string),
+        suspect: key.to_string(),
     }
 }
 
@@ -236,9 +232,15 @@ fn event(happening: Happening) -> Event {
         note: Some(note),
         action: "Diagnose".to_owned(),
         secondary: happening.about.map(|about| ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Node".to_owned()),
-            name: Some(about.node),
+            api_version: Some(about.node.as_ref().map_or(API_VERSION, |_| "v1").to_owned()),
+            kind: Some(
+                about
+                    .node
+                    .as_ref()
+                    .map_or("RdmaMesh", |_| "Node")
+                    .to_owned(),
+            ),
+            name: about.node,
             field_path: Some(about.suspect),
             ..ObjectReference::default()
         }),

@@ -11,8 +11,8 @@ use rdmamesh_api::GoDuration;
 use rdmamesh_api::assignment::{self, MeshReport, RnicReport};
 use rdmamesh_api::node::PortStatus;
 use rdmamesh_fabric::diagnose::{
-    AgentState, Anomaly, AnomalyKind, Evidence, LinkTally, NodeEvidence, PortFact, PortState,
-    Report, RnicTally,
+    AgentState, Anomaly, AnomalyKind, Evidence, Hop, LinkTally, LossyPath, NodeEvidence, PortFact,
+    PortState, Report, RnicTally,
 };
 use rdmamesh_fabric::plan::NodeState;
 use rdmamesh_fabric::{NodeName, RnicName, Timestamp};
@@ -41,7 +41,10 @@ pub fn evidence(
         NodeEvidence {
             node: node.clone(),
             agent: agent(*state, assignment, inventory, now),
-            report: assignment.and_then(|a| a.report(&mesh.name)).map(report),
+            report: assignment.and_then(|assignment| {
+                let written = assignment.report(&mesh.name)?;
+                Some(report(written, assignment.reported_at.unwrap_or(now)))
+            }),
             ports: inventory
                 .and_then(|inventory| inventory.status.as_ref())
                 .map(|status| ports(mesh, node, &status.ports, expected)),
@@ -50,7 +53,9 @@ pub fn evidence(
     Evidence {
         thresholds: mesh.policy.thresholds,
         tolerance: mesh.tolerance,
+        rnic_timeout_ratio: mesh.rnic_timeout_ratio,
         planned: Arc::clone(&in_force.planned),
+        switches: Arc::clone(&mesh.switches),
         nodes: nodes.collect(),
     }
 }
@@ -83,21 +88,48 @@ pub fn is_fresh(at: Instant, now: Instant) -> bool {
     Duration::try_from(now.duration_since(at)).map_or(true, |age| age <= SILENT_AFTER)
 }
 
-fn report(report: &MeshReport) -> Report {
+fn report(report: &MeshReport, seen: Instant) -> Report {
     Report {
+        seen: instant(seen),
         window_end: report.window_end.as_ref().map(time),
         rnics: report.rnics.iter().map(tally).collect(),
         anomalies: report.anomalies.iter().filter_map(anomaly).collect(),
         anomalies_omitted: report.anomalies_omitted,
-        links: report
-            .links
-            .iter()
-            .map(|link| LinkTally {
-                link: Arc::from(link.link.as_str()),
-                crossed: link.crossed,
-                lossy: link.lossy,
-            })
-            .collect(),
+        links: report.links.iter().map(link).collect(),
+        lossy_paths: report.lossy_paths.iter().map(lossy_path).collect(),
+    }
+}
+
+fn link(link: &assignment::LinkTally) -> LinkTally {
+    LinkTally {
+        from: hop(&link.from),
+        to: hop(&link.to),
+        crossed: link.crossed,
+        lossy: link.lossy,
+        slow: link.slow,
+        sent: link.sent,
+        lost: link.lost,
+        hop_sent: link.hop_sent,
+        hop_answered: link.hop_answered,
+        hop_rtt: link.hop_rtt.map(GoDuration::get),
+    }
+}
+
+/// What is neither an address nor an RNIC's name is nobody that could be accused.
+fn hop(text: &str) -> Hop {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        Hop::Router(address.to_canonical())
+    } else {
+        text.parse().map_or(Hop::Unknown, Hop::Rnic)
+    }
+}
+
+fn lossy_path(path: &assignment::LossyPath) -> LossyPath {
+    LossyPath {
+        links: path.links.clone(),
+        flows: path.flows,
+        sent: path.sent,
+        lost: path.lost,
     }
 }
 
@@ -113,6 +145,11 @@ fn tally(rnic: &RnicReport) -> RnicTally {
         unresolved: rnic.unresolved,
         p50: rnic.p50.map(GoDuration::get),
         p99: rnic.p99.map(GoDuration::get),
+        errors: rnic
+            .errors
+            .iter()
+            .map(|(counter, by)| (Arc::from(counter.as_str()), *by))
+            .collect(),
     }
 }
 
@@ -135,12 +172,16 @@ fn anomaly(anomaly: &assignment::Anomaly) -> Option<Anomaly> {
         flow: anomaly.flow,
         sent: anomaly.sent,
         lost: anomaly.lost,
+        lost_forward: anomaly.lost_forward,
+        lost_return: anomaly.lost_return,
+        p50: anomaly.p50.map(GoDuration::get),
         p99: anomaly.p99.map(GoDuration::get),
+        baseline: anomaly.baseline.map(GoDuration::get),
         ip_reachable: anomaly.ip_reachable,
         path: anomaly
             .path
             .iter()
-            .filter_map(|hop| hop.parse::<IpAddr>().ok())
+            .map(|hop| hop.parse::<IpAddr>().ok().map(|hop| hop.to_canonical()))
             .collect(),
         since: time(&anomaly.since),
     })

@@ -7,7 +7,8 @@ use rdmamesh_api::condition::{
     AGENTS_REPORTING, ASSIGNMENTS_READY, COVERAGE_MET, FABRIC_HEALTHY, READY,
 };
 use rdmamesh_api::mesh::{
-    Coverage, Impact, PairSummary, RdmaMeshStatus, Summary, Suspect, SuspectKind,
+    Coverage, Impact, MAX_SUSPECT_WORKLOADS, PairSummary, RdmaMeshStatus, Summary, Suspect,
+    SuspectKind, WorkloadRef,
 };
 use rdmamesh_fabric::diagnose::{self, Status, Verdict};
 use rdmamesh_fabric::plan::MeshPlan;
@@ -16,7 +17,7 @@ use crate::conditions::{Statement, merge};
 use crate::evidence::api_time;
 use crate::planning::MeshOutcome;
 
-pub use text::{assignments_ready, coverage_met, loss, suspect_name};
+pub use text::{assignments_ready, coverage_met, loss};
 
 /// What is known about a mesh when its status is written.
 #[derive(Clone, Debug)]
@@ -165,27 +166,55 @@ fn judged(status: &mut RdmaMeshStatus, verdict: &Verdict) {
 
 fn suspect(suspect: &diagnose::Suspect) -> Suspect {
     Suspect {
-        kind: match suspect.kind {
-            diagnose::SuspectKind::Rnic => SuspectKind::Rnic,
-        },
-        name: suspect.name.to_string(),
-        peer: suspect.peer.as_ref().map(ToString::to_string),
+        kind: api_kind(suspect.key.kind()),
+        name: suspect.key.name(),
+        peer: suspect.key.peer(),
         confidence: suspect.confidence,
-        impact: Impact::P2,
-        workloads: Vec::new(),
+        impact: match suspect.impact {
+            diagnose::Impact::P0 => Impact::P0,
+            diagnose::Impact::P1 => Impact::P1,
+            diagnose::Impact::P2 => Impact::P2,
+        },
+        workloads: suspect
+            .workloads
+            .iter()
+            .take(MAX_SUSPECT_WORKLOADS)
+            .map(|workload| WorkloadRef {
+                namespace: workload.namespace.to_string(),
+                name: workload.name.to_string(),
+            })
+            .collect(),
         since: api_time(suspect.since),
         last_seen: api_time(suspect.last_seen),
         evidence: suspect.evidence.clone(),
     }
 }
 
+/// The API's name of a kind of element.
+const fn api_kind(kind: diagnose::SuspectKind) -> SuspectKind {
+    match kind {
+        diagnose::SuspectKind::Rnic => SuspectKind::Rnic,
+        diagnose::SuspectKind::Link => SuspectKind::Link,
+        diagnose::SuspectKind::Switch => SuspectKind::Switch,
+        diagnose::SuspectKind::Host => SuspectKind::Host,
+    }
+}
+
+/// The judge's name of a kind of element.
+#[must_use]
+pub const fn judged_kind(kind: SuspectKind) -> diagnose::SuspectKind {
+    match kind {
+        SuspectKind::Rnic => diagnose::SuspectKind::Rnic,
+        SuspectKind::Link => diagnose::SuspectKind::Link,
+        SuspectKind::Switch => diagnose::SuspectKind::Switch,
+        SuspectKind::Host => diagnose::SuspectKind::Host,
+    }
+}
+
 /// The first suspect and how many more there are, for a printer column.
 fn first_suspect(verdict: &Verdict) -> Option<String> {
     let first = verdict.suspects.first()?;
-    let name = suspect_name(
-        &first.name.to_string(),
-        first.peer.as_ref().map(ToString::to_string).as_deref(),
-    );
+    let name = first.key.to_string();
     let more = verdict.suspects.len() - 1 + verdict.suspects_omitted;
     Some(if more == 0 {
         name

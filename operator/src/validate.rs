@@ -3,6 +3,7 @@
 //! The API server refuses most nonsense by schema and CEL. What is checked here is what those cannot say
 //! (globs, selectors) and what an older schema may have let in.
 
+use std::net::IpAddr;
 use std::num::TryFromIntError;
 use std::sync::Arc;
 
@@ -40,6 +41,10 @@ pub struct ValidMesh {
     pub policy: MeshPolicy,
     /// How much illness is accepted.
     pub tolerance: Tolerance,
+    /// Share of an RNIC's probes within its group that must be lost for the RNIC itself to be suspected.
+    pub rnic_timeout_ratio: f64,
+    /// Names of switches by the addresses that they answer from.
+    pub switches: Arc<rdmamesh_fabric::diagnose::SwitchNames>,
     /// Whether Events are written.
     pub events: bool,
     /// Nothing is to be probed.
@@ -97,6 +102,8 @@ pub fn validate(view: &MeshView) -> Result<ValidMesh, InvalidMesh> {
         group_label: spec.topology.group_label.clone(),
         policy: policy(spec)?,
         tolerance: tolerance(spec)?,
+        rnic_timeout_ratio: spec.thresholds.rnic_timeout_ratio,
+        switches: Arc::new(switches(spec)),
         events: spec.actions.events,
         suspended: spec.suspend,
     })
@@ -179,6 +186,17 @@ fn traffic_classes(spec: &RdmaMeshSpec) -> Result<Vec<TrafficClass>, InvalidMesh
         })
     };
     spec.traffic_classes.iter().map(class).collect()
+}
+
+/// An address that cannot be read names nobody; the API server refuses those.
+fn switches(spec: &RdmaMeshSpec) -> rdmamesh_fabric::diagnose::SwitchNames {
+    let listed = spec.topology.switches.iter().flat_map(|switch| {
+        let name: Arc<str> = Arc::from(switch.name.as_str());
+        let addresses = switch.addresses.iter();
+        let parsed = addresses.filter_map(|address| address.parse::<IpAddr>().ok());
+        parsed.map(move |address| (address.to_canonical(), Arc::clone(&name)))
+    });
+    listed.collect()
 }
 
 fn tolerance(spec: &RdmaMeshSpec) -> Result<Tolerance, InvalidMesh> {

@@ -1,5 +1,7 @@
 //! What an agent found: small, bounded, written on change.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use crate::mesh::ProbeClass;
 pub const MAX_ANOMALIES: usize = 32;
 /// Link tallies kept per mesh at most.
 pub const MAX_LINKS: usize = 64;
+/// Paths of lossy flows kept per mesh at most.
+pub const MAX_LOSSY_PATHS: usize = 64;
 /// Size of a whole status at most, in bytes of JSON.
 pub const MAX_STATUS_BYTES: usize = 8 * 1024;
 
@@ -53,18 +57,18 @@ pub struct MeshReport {
     /// Anomalies that did not fit.
     #[serde(skip_serializing_if = "is_zero")]
     pub anomalies_omitted: u32,
-    /// Links on the paths of lossy flows; filled where paths are traced.
+    /// Links on the paths of lossy or slow flows, worst first; filled where paths are traced.
     #[schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<LinkTally>,
+    /// Distinct paths of flows that lost probes on their way to the target, worst first.
+    #[schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lossy_paths: Vec<LossyPath>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is serde's"
-)]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Where network round-trip times come from.
@@ -107,6 +111,9 @@ pub struct RnicReport {
     pub timestamps: Timestamps,
     /// Distinct UDP source ports that the device really gives.
     pub flow_sources: u16,
+    /// Error counters of the port that grew lately, and by how much; the kernel's names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// What is wrong with a path.
@@ -142,13 +149,25 @@ pub struct Anomaly {
     pub sent: u64,
     /// Probes of the window that were lost.
     pub lost: u64,
+    /// Those of them that never reached the target.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_forward: u64,
+    /// Those of them that the target has seen: their answer was lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost_return: u64,
+    /// Median network round-trip time in the window; latency only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<GoDuration>,
     /// 99th percentile of network round-trip time in the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99: Option<GoDuration>,
+    /// The round-trip time that it was compared with; latency only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<GoDuration>,
     /// Whether the peer answered over plain IP meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_reachable: Option<bool>,
-    /// Hops of the flow's path; filled where paths are traced.
+    /// Hops of the flow's last good path, nearest first, without the target; `""` is a hop that does not answer.
     #[schemars(extend("maxItems" = 16, "x-kubernetes-list-type" = "atomic"))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<String>,
@@ -156,14 +175,47 @@ pub struct Anomaly {
     pub since: Time,
 }
 
-/// How many of this node's flows crossed a link, and how many of those lost probes.
+/// What this node's flows over one link met, in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkTally {
-    /// The link, `<a>-<b>`.
-    pub link: String,
-    /// Flows that crossed it.
+    /// Where probes come from: a router's address as traced, or the local RNIC `<node>/<device>`.
+    pub from: String,
+    /// Where they go: a router's address as traced, or the target RNIC.
+    pub to: String,
+    /// Flows whose last good path crosses the link.
     pub crossed: u32,
-    /// Those of them that lost probes.
+    /// Those of them that lost a probe on their way to the target, or nobody knows on which way.
     pub lossy: u32,
+    /// Those of them whose round trips take too long.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slow: u32,
+    /// Probes of those flows in the window.
+    pub sent: u64,
+    /// Those of them that were lost on their way to the target, or nobody knows on which way.
+    pub lost: u64,
+    /// Hop probes of the window that ended at `to`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hop_sent: u32,
+    /// Those of them that `to` answered.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hop_answered: u32,
+    /// Fastest round trip of those hop probes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop_rtt: Option<GoDuration>,
+}
+
+/// A path and what the lossy flows on it lost; flows with one and the same path are one entry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LossyPath {
+    /// Its links, in order, as positions in `links`; links that did not fit there are left out.
+    #[schemars(extend("maxItems" = 16, "x-kubernetes-list-type" = "atomic"))]
+    pub links: Vec<u8>,
+    /// Lossy flows on this path.
+    pub flows: u32,
+    /// Probes of the lossy flows in the window.
+    pub sent: u64,
+    /// Those of them that were lost on their way to the target, or nobody knows on which way.
+    pub lost: u64,
 }

@@ -117,9 +117,9 @@ pub struct PairSummary {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum SuspectKind {
-    /// An RNIC; with `peer`, the path between two RNICs, which end of it is not known yet.
+    /// An RNIC; with `peer`, the path between two RNICs, which element of it is not known.
     Rnic,
-    /// A cable between two switches or a switch and a host.
+    /// A cable between two switches or a switch and a host; with `peer`, some link between two groups.
     Link,
     /// A switch.
     Switch,
@@ -170,7 +170,8 @@ pub struct Suspect {
     pub kind: SuspectKind,
     /// Its name: `<node>/<device>`, `<a>-<b>` for a link, the switch's or the node's name.
     pub name: String,
-    /// The other RNIC, where only the path between two RNICs is known to be ill.
+    /// The other RNIC, where only the path between two RNICs is known to be ill; for a link, the other group, where only
+    /// the two groups that the ill paths join are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// How sure the verdict is, in percent.

@@ -1,5 +1,6 @@
 //! The status of an assignment, built of plan, report, findings and port health.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -75,8 +76,7 @@ fn report(view: &View<'_>, mesh: &MeshPlan) -> MeshReport {
             .filter(|finding| finding.key.target.mesh == mesh.name)
             .map(anomaly)
             .collect(),
-        anomalies_omitted: 0,
-        links: Vec::new(),
+        ..MeshReport::default()
     }
 }
 
@@ -176,6 +176,7 @@ fn rnic(report: &TickReport, mesh: &MeshPlan, port: &LocalPort) -> RnicReport {
         p99: rtt.quantile(0.99).map(Into::into),
         timestamps,
         flow_sources: u16::try_from(sources.len()).unwrap_or(u16::MAX),
+        errors: BTreeMap::new(),
     }
 }
 
@@ -203,7 +204,11 @@ fn anomaly(finding: &Finding) -> Anomaly {
         flow: key.flow.map(|index| finding.source_port.unwrap_or(index)),
         sent: finding.sent,
         lost: finding.lost,
+        lost_forward: 0,
+        lost_return: 0,
+        p50: None,
         p99: finding.p99.map(Into::into),
+        baseline: None,
         // A probe counts as lost only if its peer answered over plain IP afterwards.
         ip_reachable: (finding.lost > 0).then_some(true),
         path: Vec::new(),

@@ -109,7 +109,11 @@ fn evidence(plan: &MeshPlan) -> Evidence {
                 flow: None,
                 sent: 50,
                 lost: 10,
+                lost_forward: 0,
+                lost_return: 0,
+                p50: None,
                 p99: None,
+                baseline: None,
                 ip_reachable: Some(true),
                 path: Vec::new(),
                 since: Timestamp::from_secs(1),
@@ -125,6 +129,7 @@ fn evidence(plan: &MeshPlan) -> Evidence {
             unresolved: 0,
             p50: Some(Duration::from_micros(5)),
             p99: Some(Duration::from_micros(20)),
+            errors: BTreeMap::new(),
         };
         let port = |device: &DeviceName| PortFact {
             device: device.clone(),
@@ -139,8 +144,7 @@ fn evidence(plan: &MeshPlan) -> Evidence {
                 window_end: Some(Timestamp::from_secs(1)),
                 rnics: rnics.iter().map(|local| tally(&local.device)).collect(),
                 anomalies: anomaly.into_iter().collect(),
-                anomalies_omitted: 0,
-                links: Vec::new(),
+                ..Report::default()
             }),
             ports: Some(rnics.iter().map(|local| port(&local.device)).collect()),
         }
@@ -152,7 +156,9 @@ fn evidence(plan: &MeshPlan) -> Evidence {
             raise_after: 1,
             clear_after: 2,
         },
+        rnic_timeout_ratio: 0.1,
         planned: Arc::new(Planned::of(plan)),
+        switches: Arc::default(),
         nodes: nodes.collect(),
     }
 }

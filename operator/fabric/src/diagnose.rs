@@ -21,13 +21,14 @@ mod state;
 mod verdict;
 
 pub use evidence::{
-    AgentState, Anomaly, AnomalyKind, Evidence, LinkTally, NodeEvidence, PortFact, PortState,
-    Report, RnicTally, Tolerance,
+    AgentState, Anomaly, AnomalyKind, Evidence, Hop, LinkTally, LossyPath, NodeEvidence, PortFact,
+    PortState, Report, RnicTally, SwitchNames, Tolerance,
 };
-pub use planned::Planned;
+pub use planned::{Place, Planned};
 pub use state::{Case, CaseKey, State};
 pub use verdict::{
-    Health, PairFigures, Status, Summary, Suspect, SuspectKind, Transition, Verdict,
+    Health, Impact, PairFigures, Status, Summary, Suspect, SuspectKind, Transition, Verdict,
+    Workload,
 };
 
 use crate::time::Timestamp;
@@ -49,6 +50,7 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
             Some(_) => Observation::Ill,
             None => pairs::observe(&facts, &ill_pairs, (a, b), case.last_seen),
         },
+        _ => Observation::NoEvidence,
     };
     let outcome = cases::advance(
         state,

@@ -1,7 +1,8 @@
 //! What is worth an Event, and what is not.
 
+use rdmamesh_fabric::RnicName;
 use rdmamesh_fabric::Timestamp;
-use rdmamesh_fabric::diagnose::{Status, Suspect, SuspectKind};
+use rdmamesh_fabric::diagnose::{Impact, Status, Suspect};
 
 use super::*;
 use crate::conditions::{Statement, merge};
@@ -73,10 +74,13 @@ fn a_plan_that_becomes_impossible_is_told_and_so_is_its_end() {
 fn a_suspect_is_told_with_its_evidence() {
     let well = status(Status::True, PLANNED);
     let suspect = Suspect {
-        kind: SuspectKind::Rnic,
-        name: RnicName::new("host1", "rxe0", 1),
-        peer: Some(RnicName::new("host3", "rxe0", 1)),
+        key: CaseKey::pair(
+            RnicName::new("host1", "rxe0", 1),
+            RnicName::new("host3", "rxe0", 1),
+        ),
         confidence: 80,
+        impact: Impact::P2,
+        workloads: Vec::new(),
         since: Timestamp::from_secs(1),
         last_seen: Timestamp::from_secs(1),
         evidence: "lost 12 of 80 probes".to_owned(),

@@ -8,9 +8,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
 use rdmamesh_api::condition::FABRIC_HEALTHY;
 use rdmamesh_api::{RdmaMesh, RdmaMeshStatus};
-use rdmamesh_fabric::RnicName;
 use rdmamesh_fabric::diagnose::{
-    State, Status, Suspect, SuspectKind, Transition, Verdict, diagnose,
+    CaseKey, Impact, State, Status, Suspect, Transition, Verdict, diagnose,
 };
 use serde_json::json;
 use tracing::{debug, warn};
@@ -21,7 +20,7 @@ use crate::events::{Happening, happenings};
 use crate::evidence::{evidence, instant, time};
 use crate::planning::MeshOutcome;
 use crate::reporting::Reporting;
-use crate::status::{Known, says_the_same, status};
+use crate::status::{Known, judged_kind, says_the_same, status};
 use crate::watch::{Caches, MeshView};
 
 /// Between two writes of a mesh's status, unless the verdict turns.
@@ -226,15 +225,12 @@ fn elapsed(since: Timestamp, now: Timestamp) -> Duration {
 
 /// A suspect of a status, for the judge to go on with; one that cannot be read is forgotten.
 fn recovered(suspect: &rdmamesh_api::mesh::Suspect) -> Option<Suspect> {
-    let name = |text: &str| text.parse::<RnicName>().ok();
+    let kind = judged_kind(suspect.kind);
     Some(Suspect {
-        kind: SuspectKind::Rnic,
-        name: name(&suspect.name)?,
-        peer: match &suspect.peer {
-            Some(peer) => Some(name(peer)?),
-            None => None,
-        },
+        key: CaseKey::read(kind, &suspect.name, suspect.peer.as_deref())?,
         confidence: suspect.confidence,
+        impact: Impact::default(),
+        workloads: Vec::new(),
         since: time(&suspect.since),
         last_seen: time(&suspect.last_seen),
         evidence: suspect.evidence.clone(),

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdmamesh_fabric::RnicName;
 use rdmamesh_fabric::Timestamp as Moment;
 use rdmamesh_fabric::diagnose::{Health, Summary as Figures};
 use serde_json::{Value, json};
@@ -59,12 +58,12 @@ fn condition(status: &RdmaMeshStatus, type_: &str) -> (String, String, String) {
 }
 
 fn suspect(name: &str, peer: Option<&str>) -> diagnose::Suspect {
-    let rnic = |text: &str| text.parse::<RnicName>().expect("an RNIC name");
+    let key = diagnose::CaseKey::read(diagnose::SuspectKind::Rnic, name, peer);
     diagnose::Suspect {
-        kind: diagnose::SuspectKind::Rnic,
-        name: rnic(name),
-        peer: peer.map(rnic),
+        key: key.expect("RNIC names"),
         confidence: 90,
+        impact: diagnose::Impact::P2,
+        workloads: Vec::new(),
         since: Moment::from_secs(5),
         last_seen: Moment::from_secs(9),
         evidence: "lost 12 of 80".to_owned(),

@@ -168,9 +168,3 @@ pub fn loss(ratio: f64) -> String {
         format!("{percent:.0}%")
     }
 }
-
-/// A suspect as people read it: the RNIC, or the path between two.
-#[must_use]
-pub fn suspect_name(name: &str, peer: Option<&str>) -> String {
-    peer.map_or_else(|| name.to_owned(), |peer| format!("{name} ↔ {peer}"))
-}

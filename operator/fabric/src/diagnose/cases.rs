@@ -91,7 +91,7 @@ pub(super) fn advance(
         .iter()
         .filter_map(|(key, case)| match key {
             CaseKey::Rnic(rnic) => Some((rnic.clone(), case.open)),
-            CaseKey::Pair(..) => None,
+            _ => None,
         })
         .collect();
     for (key, case) in pairs {
@@ -203,8 +203,8 @@ impl Outcome {
     fn explain(&mut self, key: &CaseKey, case: &Case, by: &RnicName) {
         if case.open {
             self.transitions.push(Transition::Explained {
-                pair: key.clone(),
-                by: by.clone(),
+                case: key.clone(),
+                by: CaseKey::Rnic(by.clone()),
             });
         }
     }
@@ -217,8 +217,8 @@ impl Outcome {
 /// A stable order of transitions: what opens first, then what ends.
 fn order(transition: &Transition) -> (u8, CaseKey) {
     match transition {
-        Transition::Opened(suspect) => (0, suspect.key()),
-        Transition::Explained { pair, .. } => (1, pair.clone()),
+        Transition::Opened(suspect) => (0, suspect.key.clone()),
+        Transition::Explained { case, .. } => (1, case.clone()),
         Transition::Cleared(key) => (2, key.clone()),
         Transition::Withdrawn(key) => (3, key.clone()),
     }

@@ -1,5 +1,6 @@
 //! What is known about a mesh when it is judged.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,20 @@ pub struct Evidence {
     pub thresholds: Thresholds,
     /// How much illness is accepted, and how long it must last.
     pub tolerance: Tolerance,
-    /// Who probes whom according to the plan in force.
+    /// Share (0 to 1) of an RNIC's probes within its group that must be lost for the RNIC itself to be
+    /// suspected where paths are not traced.
+    pub rnic_timeout_ratio: f64,
+    /// Who probes whom according to the plan in force, and where each RNIC is.
     pub planned: Arc<Planned>,
+    /// Names of the addresses that traced hops answer from.
+    pub switches: Arc<SwitchNames>,
     /// One entry per node that the mesh selects, also nodes that are left out of the plan. Unique by
     /// node (the last one wins). A node that is missing here has left the mesh: its cases end.
     pub nodes: Vec<NodeEvidence>,
 }
+
+/// Names of switches by the addresses that they answer from; a hop without a name is called by its address.
+pub type SwitchNames = BTreeMap<IpAddr, Arc<str>>;
 
 /// How much illness is accepted, and how long it must last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +69,10 @@ pub enum AgentState {
 }
 
 /// What an agent wrote into its assignment's status for this mesh.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
+    /// When it was first seen as it is, by the clock of whoever judges: the age of its figures.
+    pub seen: Timestamp,
     /// End of the newest settled window; `None` while there was none.
     pub window_end: Option<Timestamp>,
     /// Figures of that window per local RNIC.
@@ -70,8 +81,10 @@ pub struct Report {
     pub anomalies: Vec<Anomaly>,
     /// Anomalies that did not fit; while there are some, a missing one proves nothing.
     pub anomalies_omitted: u32,
-    /// Links on the paths of lossy flows; for the vote on links, empty until paths are traced.
+    /// Links on the paths of lossy or slow flows, worst first; empty where paths are not traced.
     pub links: Vec<LinkTally>,
+    /// Distinct paths of flows that lost probes on their way to the target, worst first.
+    pub lossy_paths: Vec<LossyPath>,
 }
 
 /// Probes of one window of one local RNIC, by outcome.
@@ -97,6 +110,8 @@ pub struct RnicTally {
     pub p50: Option<Duration>,
     /// 99th percentile of network round-trip time.
     pub p99: Option<Duration>,
+    /// Error counters of the port that grew lately, by the kernel's names, and by how much.
+    pub errors: BTreeMap<Arc<str>, u64>,
 }
 
 impl RnicTally {
@@ -135,25 +150,72 @@ pub struct Anomaly {
     pub sent: u64,
     /// Probes of the window that were lost.
     pub lost: u64,
+    /// Those of them that never reached the target.
+    pub lost_forward: u64,
+    /// Those of them that the target has seen: their answer was lost.
+    pub lost_return: u64,
+    /// Median network round-trip time; latency only.
+    pub p50: Option<Duration>,
     /// 99th percentile of network round-trip time.
     pub p99: Option<Duration>,
+    /// The round-trip time that it was compared with; latency only.
+    pub baseline: Option<Duration>,
     /// Whether the peer answered over plain IP meanwhile.
     pub ip_reachable: Option<bool>,
-    /// Hops of the flow's path, where traced.
-    pub path: Vec<IpAddr>,
+    /// Hops of the flow's last good path, nearest first, without the target; `None` is a hop that does not
+    /// answer. Empty where it is not traced.
+    pub path: Vec<Option<IpAddr>>,
     /// When the agent first saw it, by the agent's clock.
     pub since: Timestamp,
 }
 
-/// How many of a node's flows crossed a link, and how many of those lost probes.
+/// One end of a link as an agent's tracer knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hop {
+    /// A router, by the address that it answers from.
+    Router(IpAddr),
+    /// A router that does not answer.
+    Unknown,
+    /// The RNIC that probes or the one that is probed.
+    Rnic(RnicName),
+}
+
+/// What a node's flows over one link met, in one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkTally {
-    /// The link, `<a>-<b>`.
-    pub link: Arc<str>,
-    /// Flows that crossed it.
+    /// Where probes come from.
+    pub from: Hop,
+    /// Where they go.
+    pub to: Hop,
+    /// Flows whose last good path crosses the link.
     pub crossed: u32,
-    /// Those of them that lost probes.
+    /// Those of them that lost a probe on their way to the target, or nobody knows on which way.
     pub lossy: u32,
+    /// Those of them whose round trips take too long.
+    pub slow: u32,
+    /// Probes of those flows in the window.
+    pub sent: u64,
+    /// Those of them that were lost on their way to the target, or nobody knows on which way.
+    pub lost: u64,
+    /// Hop probes of the window that ended at `to`.
+    pub hop_sent: u32,
+    /// Those of them that `to` answered.
+    pub hop_answered: u32,
+    /// Fastest round trip of those hop probes.
+    pub hop_rtt: Option<Duration>,
+}
+
+/// A path and what the lossy flows on it lost; flows with one and the same path are one entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LossyPath {
+    /// Its links, in order, as positions in [`Report::links`]; links that did not fit there are left out.
+    pub links: Vec<u8>,
+    /// Lossy flows on this path.
+    pub flows: u32,
+    /// Probes of the lossy flows in the window.
+    pub sent: u64,
+    /// Those of them that were lost on their way to the target, or nobody knows on which way.
+    pub lost: u64,
 }
 
 /// One port of a node's inventory.

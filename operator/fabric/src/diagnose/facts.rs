@@ -65,7 +65,7 @@ impl<'a> Facts<'a> {
     fn update_expected(&mut self, state: &State) {
         let cases = state.cases.keys().filter_map(|key| match key {
             CaseKey::Rnic(rnic) => Some(rnic),
-            CaseKey::Pair(..) => None,
+            _ => None,
         });
         let planned = self.evidence.planned.rnics().iter();
         let new: Vec<_> = planned

@@ -14,12 +14,14 @@ pub(super) fn suspects(cases: &BTreeMap<CaseKey, Case>) -> Vec<Suspect> {
     let open = cases.iter().filter(|(_, case)| case.open);
     let mut suspects: Vec<Suspect> = open.map(|(key, case)| case.suspect(key)).collect();
     suspects.sort_by(|a, b| {
-        let rank = |s: &Suspect| (s.peer.is_some(), Reverse(s.confidence), s.since);
-        rank(a)
-            .cmp(&rank(b))
-            .then_with(|| (&a.name, &a.peer).cmp(&(&b.name, &b.peer)))
+        let rank = |s: &Suspect| (is_pair(&s.key), Reverse(s.confidence), s.since);
+        rank(a).cmp(&rank(b)).then_with(|| a.key.cmp(&b.key))
     });
     suspects
+}
+
+const fn is_pair(key: &CaseKey) -> bool {
+    matches!(key, CaseKey::Pair(..) | CaseKey::Groups(..))
 }
 
 /// Whether the fabric is healthy, and why.
@@ -46,7 +48,11 @@ pub(super) fn health(evidence: &Evidence, summary: &Summary, suspects: &[Suspect
     }
     let ill: BTreeSet<&RnicName> = suspects
         .iter()
-        .flat_map(|suspect| std::iter::once(&suspect.name).chain(&suspect.peer))
+        .flat_map(|suspect| match &suspect.key {
+            CaseKey::Pair(a, b) => vec![a, b],
+            CaseKey::Rnic(rnic) => vec![rnic],
+            _ => Vec::new(),
+        })
         .collect();
     // RNICs whose port is down are planned no longer, but belong to the whole that the share is of.
     let planned = &evidence.planned;

@@ -253,7 +253,7 @@ fn really_probed(
 fn is_well(facts: &Facts<'_>, ill: &BTreeMap<CaseKey, Finding>, rnic: &RnicName) -> bool {
     let named = ill.keys().any(|key| match key {
         CaseKey::Pair(a, b) => a == rnic || b == rnic,
-        CaseKey::Rnic(_) => false,
+        _ => false,
     });
     let within = |lost, judged| {
         let ratio = sentence::ratio(lost, judged);

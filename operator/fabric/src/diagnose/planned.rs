@@ -1,13 +1,28 @@
 //! Who probes whom, compact enough to keep for 80,000 RNICs.
 
-use crate::names::RnicName;
+use std::net::IpAddr;
+
+use crate::names::{GroupName, RnicName};
 use crate::plan::MeshPlan;
 
-/// The RNICs that take part and the ordered pairs that are probed.
+/// Where an RNIC is in the fabric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Group: the RNICs under one top-of-rack switch.
+    pub group: GroupName,
+    /// Rail, from 0.
+    pub rail: u16,
+    /// Address on the fabric; `None` where it has none (InfiniBand).
+    pub address: Option<IpAddr>,
+}
+
+/// The RNICs that take part, where they are, and the ordered pairs that are probed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Planned {
     /// Sorted, unique.
     rnics: Vec<RnicName>,
+    /// Of each of `rnics`, or empty where nobody said.
+    places: Vec<Place>,
     /// Ordered pairs by position in `rnics`; sorted, unique.
     pairs: Vec<(u32, u32)>,
 }
@@ -18,6 +33,7 @@ impl Planned {
     pub fn of(plan: &MeshPlan) -> Self {
         Self {
             rnics: plan.rnics().collect(),
+            places: plan.places().collect(),
             pairs: plan.pairs().collect(),
         }
     }
@@ -34,6 +50,7 @@ impl Planned {
         all.dedup();
         let mut planned = Self {
             rnics: all,
+            places: Vec::new(),
             pairs: Vec::new(),
         };
         let mut indexed: Vec<_> = pairs
@@ -44,6 +61,28 @@ impl Planned {
         indexed.dedup();
         planned.pairs = indexed;
         planned
+    }
+
+    /// The same with every RNIC at the place that `place` tells.
+    #[must_use]
+    pub fn at(mut self, place: impl FnMut(&RnicName) -> Place) -> Self {
+        self.places = self.rnics.iter().map(place).collect();
+        self
+    }
+
+    /// Where `rnic` is; `None` where it takes no part or nobody said.
+    #[must_use]
+    pub fn place(&self, rnic: &RnicName) -> Option<&Place> {
+        self.places.get(self.position(rnic)? as usize)
+    }
+
+    /// Whom `from` probes, in order.
+    pub fn targets_of(&self, from: &RnicName) -> impl Iterator<Item = &RnicName> {
+        let range = self.position(from).map_or(0..0, |from| self.range(from));
+        let pairs = self.pairs.get(range).unwrap_or_default();
+        pairs
+            .iter()
+            .filter_map(|(_, to)| self.rnics.get(*to as usize))
     }
 
     /// The RNICs, in order.
@@ -76,10 +115,13 @@ impl Planned {
     /// How many RNICs `from` probes.
     #[must_use]
     pub fn targets(&self, from: &RnicName) -> usize {
-        self.position(from).map_or(0, |from| {
-            let end = self.pairs.partition_point(|pair| pair.0 <= from);
-            end - self.pairs.partition_point(|pair| pair.0 < from)
-        })
+        self.position(from).map_or(0, |from| self.range(from).len())
+    }
+
+    /// Positions in `pairs` of what `from` probes.
+    fn range(&self, from: u32) -> std::ops::Range<usize> {
+        let end = self.pairs.partition_point(|pair| pair.0 <= from);
+        self.pairs.partition_point(|pair| pair.0 < from)..end
     }
 
     fn position(&self, rnic: &RnicName) -> Option<u32> {

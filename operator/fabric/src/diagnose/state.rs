@@ -1,10 +1,11 @@
 //! What the judge remembers between two judgements: open and pending cases.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
-use super::verdict::{Suspect, SuspectKind};
-use crate::names::RnicName;
+use super::verdict::{Impact, Suspect, SuspectKind};
+use crate::names::{GroupName, NodeName, RnicName};
 use crate::time::Timestamp;
 
 /// Open and pending cases, and the RNICs that are known to have taken part.
@@ -17,12 +18,20 @@ pub struct State {
     pub expected: Arc<BTreeSet<RnicName>>,
 }
 
-/// What a case is about.
+/// What a case is about. A smaller key explains the larger ones that it is part of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CaseKey {
-    /// An RNIC whose own agent reports its port not active, or gone.
+    /// A host: all its RNICs.
+    Host(NodeName),
+    /// A switch, by name or address.
+    Switch(Arc<str>),
+    /// An RNIC.
     Rnic(RnicName),
-    /// The path between two RNICs, the smaller name first.
+    /// A link, `<a>-<b>`.
+    Link(Arc<str>),
+    /// Some link between two groups, the smaller name first: which one is not known.
+    Groups(GroupName, GroupName),
+    /// The path between two RNICs, the smaller name first: which element of it is not known.
     Pair(RnicName, RnicName),
 }
 
@@ -34,6 +43,86 @@ impl CaseKey {
             Self::Pair(a, b)
         } else {
             Self::Pair(b, a)
+        }
+    }
+
+    /// Some link between two groups.
+    #[must_use]
+    pub fn groups(a: GroupName, b: GroupName) -> Self {
+        if a <= b {
+            Self::Groups(a, b)
+        } else {
+            Self::Groups(b, a)
+        }
+    }
+
+    /// What a suspect of a status is about; `None` where its names cannot be read.
+    #[must_use]
+    pub fn read(kind: SuspectKind, name: &str, peer: Option<&str>) -> Option<Self> {
+        let rnic = |text: &str| text.parse::<RnicName>().ok();
+        Some(match (kind, peer) {
+            (SuspectKind::Host, None) => Self::Host(name.into()),
+            (SuspectKind::Switch, None) => Self::Switch(name.into()),
+            (SuspectKind::Rnic, None) => Self::Rnic(rnic(name)?),
+            (SuspectKind::Rnic, Some(peer)) => Self::pair(rnic(name)?, rnic(peer)?),
+            (SuspectKind::Link, None) => Self::Link(name.into()),
+            (SuspectKind::Link, Some(peer)) => Self::groups(name.into(), peer.into()),
+            (SuspectKind::Host | SuspectKind::Switch, Some(_)) => return None,
+        })
+    }
+
+    /// What kind of element it is.
+    #[must_use]
+    pub const fn kind(&self) -> SuspectKind {
+        match self {
+            Self::Host(_) => SuspectKind::Host,
+            Self::Switch(_) => SuspectKind::Switch,
+            Self::Rnic(_) | Self::Pair(..) => SuspectKind::Rnic,
+            Self::Link(_) | Self::Groups(..) => SuspectKind::Link,
+        }
+    }
+
+    /// Its name, or that of its first end.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Host(node) => node.to_string(),
+            Self::Switch(name) | Self::Link(name) => name.to_string(),
+            Self::Rnic(rnic) | Self::Pair(rnic, _) => rnic.to_string(),
+            Self::Groups(group, _) => group.to_string(),
+        }
+    }
+
+    /// The name of its other end, where only its ends are known.
+    #[must_use]
+    pub fn peer(&self) -> Option<String> {
+        match self {
+            Self::Pair(_, peer) => Some(peer.to_string()),
+            Self::Groups(_, peer) => Some(peer.to_string()),
+            Self::Host(_) | Self::Switch(_) | Self::Rnic(_) | Self::Link(_) => None,
+        }
+    }
+
+    /// The one node that it is about; `None` for what joins several.
+    #[must_use]
+    pub const fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::Host(node) => Some(node),
+            Self::Rnic(rnic) => Some(&rnic.node),
+            Self::Switch(_) | Self::Link(_) | Self::Groups(..) | Self::Pair(..) => None,
+        }
+    }
+}
+
+/// As a person reads it: `leaf1-spine2`, `host1/rxe1 ↔ host3/rxe3`.
+impl fmt::Display for CaseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(node) => node.fmt(f),
+            Self::Switch(name) | Self::Link(name) => f.write_str(name),
+            Self::Rnic(rnic) => rnic.fmt(f),
+            Self::Groups(a, b) => write!(f, "{a} ↔ {b}"),
+            Self::Pair(a, b) => write!(f, "{a} ↔ {b}"),
         }
     }
 }
@@ -58,15 +147,11 @@ pub struct Case {
 impl Case {
     /// The case as a verdict names it.
     pub(super) fn suspect(&self, key: &CaseKey) -> Suspect {
-        let (name, peer) = match key {
-            CaseKey::Rnic(rnic) => (rnic.clone(), None),
-            CaseKey::Pair(a, b) => (a.clone(), Some(b.clone())),
-        };
         Suspect {
-            kind: SuspectKind::Rnic,
-            name,
-            peer,
+            key: key.clone(),
             confidence: self.confidence,
+            impact: Impact::P2,
+            workloads: Vec::new(),
             since: self.since,
             last_seen: self.last_seen,
             evidence: self.evidence.clone(),
@@ -82,7 +167,7 @@ impl State {
         assigned: impl IntoIterator<Item = RnicName>,
     ) -> Self {
         let cases = suspects.into_iter().map(|suspect| {
-            let key = suspect.key();
+            let key = suspect.key;
             let case = Case {
                 open: true,
                 since: suspect.since,

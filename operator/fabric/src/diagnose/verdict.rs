@@ -1,5 +1,6 @@
 //! What the judge says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::CaseKey;
@@ -72,36 +73,52 @@ impl Status {
 pub enum SuspectKind {
     /// An RNIC; with a peer, the path between two RNICs.
     Rnic,
+    /// A cable; with a peer, some link between two groups.
+    Link,
+    /// A switch.
+    Switch,
+    /// A host: all its RNICs.
+    Host,
+}
+
+/// How much a suspect hurts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Impact {
+    /// A traced workload uses it and suffers.
+    P0,
+    /// A traced workload uses it.
+    P1,
+    /// No traced workload is known to use it.
+    #[default]
+    P2,
+}
+
+/// A workload that a suspect touches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Workload {
+    /// Namespace of the pod.
+    pub namespace: Arc<str>,
+    /// Name of the pod.
+    pub name: Arc<str>,
 }
 
 /// An element that the evidence points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
-    /// What kind of element.
-    pub kind: SuspectKind,
-    /// The RNIC, or the smaller named one of a pair.
-    pub name: RnicName,
-    /// The other RNIC of a pair.
-    pub peer: Option<RnicName>,
+    /// The element, and the case that it is of.
+    pub key: CaseKey,
     /// How sure the verdict is, in percent, below 100.
     pub confidence: u8,
+    /// How much it hurts.
+    pub impact: Impact,
+    /// Workloads that use it; empty until queue pairs are traced.
+    pub workloads: Vec<Workload>,
     /// When it was first seen ill; kept while the case is open.
     pub since: Timestamp,
     /// When it was last seen ill.
     pub last_seen: Timestamp,
     /// One sentence with numbers.
     pub evidence: String,
-}
-
-impl Suspect {
-    /// The case that this suspect is of.
-    #[must_use]
-    pub fn key(&self) -> CaseKey {
-        match &self.peer {
-            Some(peer) => CaseKey::pair(self.name.clone(), peer.clone()),
-            None => CaseKey::Rnic(self.name.clone()),
-        }
-    }
 }
 
 /// What was measured between two RNICs.
@@ -149,11 +166,11 @@ pub enum Transition {
     Cleared(CaseKey),
     /// A suspect is no longer named: it left the mesh.
     Withdrawn(CaseKey),
-    /// A pair is no longer named besides the RNIC that explains it.
+    /// A suspect is no longer named besides the one that explains it.
     Explained {
-        /// The pair.
-        pair: CaseKey,
-        /// The RNIC.
-        by: RnicName,
+        /// What was named.
+        case: CaseKey,
+        /// What explains it.
+        by: CaseKey,
     },
 }

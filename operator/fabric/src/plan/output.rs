@@ -1,14 +1,16 @@
 //! What the planner answers: assignments, coverage, figures, reasons.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::assignment::PlanHash;
 use super::findings::Finding;
 use super::index::Index;
-use super::input::MeshPolicy;
+use super::input::{Address, MeshPolicy};
 use super::share::Shares;
 use super::summary::Figures;
 use super::targets::Targets;
+use crate::diagnose::Place;
 use crate::names::{GroupName, MeshName, NodeName, RnicName};
 use crate::rate::ProbeRate;
 
@@ -189,6 +191,18 @@ impl MeshPlan {
         (0..)
             .zip(&self.index.rnics)
             .map(|(rnic, _)| self.index.name(rnic))
+    }
+
+    /// Where each RNIC of [`Self::rnics`] is, in the same order.
+    pub fn places(&self) -> impl Iterator<Item = Place> + '_ {
+        self.index.rnics.iter().map(|port| Place {
+            group: self.index.cells[port.cell as usize].group.clone(),
+            rail: port.rail,
+            address: match port.address {
+                Address::Roce(gid) => Some(IpAddr::V6(gid).to_canonical()),
+                Address::InfiniBand { .. } => None,
+            },
+        })
     }
 
     /// Who probes whom: positions in [`Self::rnics`], in order, each pair once.

@@ -207,10 +207,15 @@ fn suspects_are_ordered_by_kind_then_certainty_then_age_then_name() {
             .lossy(1, 2, 1, 40)
             .port(8, down()),
     );
-    let names: Vec<_> = verdict
-        .suspects
-        .iter()
-        .map(|s| s.name.node.as_str())
-        .collect();
-    assert_eq!(names, ["host8", "host5", "host2", "host3", "host1"]);
+    let names: Vec<_> = verdict.suspects.iter().map(|s| s.key.name()).collect();
+    assert_eq!(
+        names,
+        [
+            "host8/rxe0",
+            "host5/rxe0",
+            "host2/rxe0",
+            "host3/rxe0",
+            "host1/rxe0"
+        ]
+    );
 }

@@ -19,7 +19,7 @@ fn a_lossy_path_is_one_suspect_whoever_reports_it() {
     let both = judge(&healthy(4).lossy(1, 3, 6, 40));
     for verdict in [&one_way, &other_way, &both] {
         assert_named(verdict, &["host1/rxe0 ↔ host3/rxe0"]);
-        assert_eq!(verdict.suspects[0].kind, SuspectKind::Rnic);
+        assert_eq!(verdict.suspects[0].key.kind(), SuspectKind::Rnic);
     }
 }
 

@@ -18,7 +18,7 @@ fn a_port_that_went_down_is_a_suspect_by_itself() {
     let verdict = settled(3).after(1, &healthy(3).port(2, down()));
     assert_named(&verdict, &["host2/rxe0"]);
     let suspect = &verdict.suspects[0];
-    assert_eq!(suspect.peer, None);
+    assert_eq!(suspect.key.peer(), None);
     assert!(suspect.confidence > 90 && suspect.confidence < 100);
     assert!(
         suspect
@@ -94,8 +94,8 @@ fn paths_named_before_the_port_was_known_to_be_down_are_withdrawn_as_explained()
     let verdict = judge.after(1, &lossy.port(2, down()));
     assert_named(&verdict, &["host2/rxe0"]);
     assert!(verdict.transitions.contains(&Transition::Explained {
-        pair: CaseKey::pair(rnic(1), rnic(2)),
-        by: rnic(2),
+        case: CaseKey::pair(rnic(1), rnic(2)),
+        by: CaseKey::Rnic(rnic(2)),
     }));
 }
 

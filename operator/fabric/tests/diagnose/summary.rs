@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rdmamesh_fabric::diagnose::{AgentState, Planned};
+use rdmamesh_fabric::RnicName;
+use rdmamesh_fabric::diagnose::{AgentState, Place, Planned};
 use rdmamesh_fabric::plan::MeshPlan;
 
 use crate::world::{Edit, START, healthy, judge};
@@ -124,5 +125,11 @@ fn the_judge_reads_the_planners_plan() {
     };
     let plan = plan(&input);
     let mesh: &MeshPlan = &plan.meshes[&"m".into()];
-    assert_eq!(Planned::of(mesh), *healthy(4).planned);
+    let place = |rnic: &RnicName| Place {
+        group: "rack".into(),
+        rail: 0,
+        address: rnic.node.as_str().replace("host", "10.1.0.").parse().ok(),
+    };
+    let expected = Planned::clone(&healthy(4).planned).at(place);
+    assert_eq!(Planned::of(mesh), expected);
 }

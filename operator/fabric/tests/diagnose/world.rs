@@ -1,6 +1,6 @@
 //! A small mesh whose agents can be told what to report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +41,11 @@ pub fn loss(target: RnicName, lost: u64, sent: u64) -> Anomaly {
         flow: None,
         sent,
         lost,
+        lost_forward: 0,
+        lost_return: 0,
+        p50: None,
         p99: None,
+        baseline: None,
         ip_reachable: Some(true),
         path: Vec::new(),
         since: START,
@@ -71,6 +75,7 @@ pub fn healthy_tally() -> RnicTally {
         unresolved: 0,
         p50: Some(Duration::from_micros(150)),
         p99: Some(Duration::from_micros(340)),
+        errors: BTreeMap::new(),
     }
 }
 
@@ -90,7 +95,9 @@ pub fn healthy(hosts: u32) -> Evidence {
             raise_after: 1,
             clear_after: 2,
         },
+        rnic_timeout_ratio: 0.1,
         planned: Arc::new(Planned::new(all(), pairs)),
+        switches: Arc::default(),
         nodes: (1..=hosts).map(node).collect(),
     }
 }
@@ -102,9 +109,7 @@ fn node(host: u32) -> NodeEvidence {
         report: Some(Report {
             window_end: Some(START),
             rnics: vec![healthy_tally()],
-            anomalies: Vec::new(),
-            anomalies_omitted: 0,
-            links: Vec::new(),
+            ..Report::default()
         }),
         ports: Some(vec![PortFact {
             device: "rxe0".into(),
@@ -215,10 +220,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
 
 /// `name` or `name ↔ peer` of every suspect.
 pub fn named(verdict: &Verdict) -> BTreeSet<String> {
-    let name = |suspect: &Suspect| match &suspect.peer {
-        Some(peer) => format!("{} ↔ {peer}", suspect.name),
-        None => suspect.name.to_string(),
-    };
+    let name = |suspect: &Suspect| suspect.key.to_string();
     verdict.suspects.iter().map(name).collect()
 }
 
