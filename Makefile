@@ -12,11 +12,11 @@ RIG  := target/release/rig
 # Debian packages: to build (verbs, kernel initramfs) and to run (QEMU, the guest's user space, peers to measure against).
 PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config libibverbs-dev ibverbs-providers libnl-3-dev \
 	libnl-route-3-dev qemu-system-x86 busybox-static iproute2 kmod cpio xz-utils zstd rdma-core ibverbs-utils perftest \
-	tcpdump nftables procps openssl curl socat debian-archive-keyring libseccomp-dev containernetworking-plugins tinyproxy
+	tcpdump nftables procps binutils openssl curl socat debian-archive-keyring libseccomp-dev containernetworking-plugins tinyproxy
 # The optimised programs are what is tested and shown, also when a debug build is newer.
 export RDMAMESH_PROFILE := release
 
-.PHONY: help deps tools build demo down test lint t0 t1 t2 bench clean
+.PHONY: help deps tools build images demo down test lint t0 t1 t2 bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
@@ -34,6 +34,9 @@ build: deps ## operator, agent and rig, optimised
 
 tools: build ## kernel, Kubernetes, etcd and collector for the rig (cached in target/rig)
 	@$(RIG) tools
+
+images: build ## operator, agent and pause as OCI archives in target/images, without a container engine
+	@$(RIG) images
 
 demo: tools ## the product in four minutes: fabric and cluster up, healthy, fault, verdict, healthy (KEEP=1 leaves it up)
 	@$(RIG) demo $(if $(KEEP),--keep)

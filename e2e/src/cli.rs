@@ -29,6 +29,8 @@ pub struct Cli {
 enum Command {
     /// Build or download everything that is not ours: Kubernetes, etcd, collector, the VM's kernel.
     Tools,
+    /// Write the container images of operator, agent and pause as OCI archives.
+    Images(crate::images::Images),
     /// Bring an environment up and leave it running.
     Up(environment::Up),
     /// End an environment.
@@ -164,6 +166,7 @@ impl Command {
                 let artefacts = tools::ensure(&layout, &progress).await?;
                 progress.say(format!("all there; kernel {}", artefacts.kernel.release));
             }
+            Self::Images(images) => images.run().await?,
             Self::Up(up) => up.run().await?,
             Self::Run(run) => return run.run().await,
             Self::Demo(demo) => demo.run().await?,

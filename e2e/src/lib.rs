@@ -21,6 +21,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod fabric;
 pub mod fault;
+pub mod images;
 pub mod layout;
 pub mod progress;
 pub mod report;
