@@ -14,6 +14,11 @@ pub const AGENTS_REPORTING: &str = "AgentsReporting";
 pub const FABRIC_HEALTHY: &str = "FabricHealthy";
 /// RdmaMesh: the wanted share of parallel paths is probed; False states the shortfall.
 pub const COVERAGE_MET: &str = "CoverageMet";
+/// RdmaMesh, only where there is something to say: suspect nodes are tainted as `spec.actions` asks for
+/// (or would be); False when that was refused or would have gone too far.
+pub const ACTIONS_APPLIED: &str = "ActionsApplied";
+/// Node, only where there is or was a suspicion: False while one of its RNICs, or the node itself, is suspected.
+pub const RDMA_FABRIC_READY: &str = "rdmamesh.io/RdmaFabricReady";
 /// RdmaNode: every wanted RNIC of the node is probing.
 pub const PROBING: &str = "Probing";
 

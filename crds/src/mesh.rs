@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::rule;
 
-pub use policy::{Actions, Budget, TaintMode, Thresholds, Tolerance};
+pub use policy::{Actions, Budget, FABRIC_SUSPECT_TAINT, TaintMode, Thresholds, Tolerance};
 pub use probes::{ClassDefaults, ProbeClass, ProbeClassSpec, ProbeClasses};
 pub use selection::{
     DeviceSelection, GidFamily, GidSelection, GidType, SwitchSpec, Topology, TrafficClass,

@@ -72,7 +72,7 @@ impl Failure {
 
 impl ApplyError {
     /// Whether other requests would fail the same way.
-    const fn is_general(&self) -> bool {
+    pub(crate) const fn is_general(&self) -> bool {
         matches!(
             self,
             Self::NotLeading | Self::Unreachable(_) | Self::Timeout

@@ -1,14 +1,16 @@
-//! Events on a mesh: what changed, said once, where `kubectl describe` shows it.
+//! Events on meshes and nodes: what changed, said once, where `kubectl describe` shows it.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use rdmamesh_api::RdmaMeshStatus;
-use rdmamesh_api::condition::{ASSIGNMENTS_READY, Condition, FABRIC_HEALTHY};
+use rdmamesh_api::condition::{ACTIONS_APPLIED, ASSIGNMENTS_READY, Condition, FABRIC_HEALTHY};
+use rdmamesh_api::mesh::FABRIC_SUSPECT_TAINT;
 use rdmamesh_fabric::diagnose::{CaseKey, Transition};
 use tracing::debug;
 
 use crate::FIELD_MANAGER;
+use crate::actions::WOULD_TAINT_NONE;
 use crate::metrics::Metrics;
 
 /// Suspects named one by one per judgement; beyond that one Event says how many more there are. The API
@@ -30,6 +32,48 @@ pub struct Happening {
     pub note: String,
     /// The RNIC or pair that it is about; keeps Events about different ones apart.
     pub about: Option<About>,
+    /// A node that is told as well: it, or an RNIC of it, is what this is about.
+    pub on_node: Option<String>,
+}
+
+impl Happening {
+    /// The taint of `node` was set or removed.
+    #[must_use]
+    pub fn tainted(node: &str, tainted: bool) -> Self {
+        let (reason, note) = if tainted {
+            (
+                "NodeTainted",
+                format!("{node} is suspected: tainted with {FABRIC_SUSPECT_TAINT}:NoSchedule"),
+            )
+        } else {
+            (
+                "NodeUntainted",
+                format!("the taint {FABRIC_SUSPECT_TAINT}:NoSchedule was removed from {node}"),
+            )
+        };
+        Self {
+            warning: tainted,
+            reason,
+            note,
+            about: Some(About {
+                node: Some(node.to_owned()),
+                suspect: node.to_owned(),
+            }),
+            on_node: None,
+        }
+    }
+}
+
+/// The name under which Events on a node are written.
+#[must_use]
+pub fn node_reference(name: &str, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(name.to_owned()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
+    }
 }
 
 /// What an Event is about besides the mesh.
@@ -51,6 +95,7 @@ pub fn happenings(
     let mut all = Vec::new();
     all.extend(verdict(before, after));
     all.extend(plan(before, after));
+    all.extend(actions(before, after));
     let suspects: Vec<_> = transitions.iter().map(suspect).collect();
     let more = suspects.len().saturating_sub(SUSPECTS);
     all.extend(suspects.into_iter().take(SUSPECTS));
@@ -60,6 +105,7 @@ pub fn happenings(
             reason: "MoreSuspects",
             note: format!("{more} more suspects were raised or cleared; status.suspects has those that are open"),
             about: None,
+            on_node: None,
         });
     }
     all
@@ -89,6 +135,7 @@ fn verdict(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening>
         reason,
         note: now.message.clone(),
         about: None,
+        on_node: None,
     })
 }
 
@@ -106,21 +153,50 @@ fn plan(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening> {
             reason: "NotPlanned",
             note: format!("{}: {}", now.reason, now.message),
             about: None,
+            on_node: None,
         }),
         (Some(_), false) if now.status == "True" => Some(Happening {
             warning: false,
             reason: "Planned",
             note: now.message.clone(),
             about: None,
+            on_node: None,
         }),
         _ => None,
     }
+}
+
+/// Consequences that were only thought through, held back or failed. Taints that are set tell of themselves.
+fn actions(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening> {
+    let now = condition(after, ACTIONS_APPLIED)?;
+    let was = condition(before, ACTIONS_APPLIED);
+    let same = |was: &Condition| was.reason == now.reason && was.message == now.message;
+    if was.is_some_and(same) {
+        return None;
+    }
+    let (warning, reason) = match now.reason.as_str() {
+        "BreakerOpen" => (true, "TaintBreakerOpen"),
+        "WriteFailed" => (true, "ActionsFailed"),
+        // That nobody would be tainted is news only where somebody would have been before.
+        "DryRun" if was.is_some() || !now.message.starts_with(WOULD_TAINT_NONE) => {
+            (false, "TaintDryRun")
+        }
+        _ => return None,
+    };
+    Some(Happening {
+        warning,
+        reason,
+        note: now.message.clone(),
+        about: None,
+        on_node: None,
+    })
 }
 
 fn suspect(transition: &Transition) -> Happening {
     match transition {
         Transition::Opened(suspect) => {
             let about = about(&suspect.key);
+            let on_node = node_of(&suspect.key);
             Happening {
                 warning: true,
                 reason: "SuspectRaised",
@@ -129,10 +205,12 @@ fn suspect(transition: &Transition) -> Happening {
                     about.suspect, suspect.confidence, suspect.evidence
                 ),
                 about: Some(about),
+                on_node,
             }
         }
         Transition::Cleared(key) => {
             let about = about(key);
+            let on_node = node_of(key);
             Happening {
                 warning: false,
                 reason: "SuspectCleared",
@@ -141,19 +219,23 @@ fn suspect(transition: &Transition) -> Happening {
                     about.suspect
                 ),
                 about: Some(about),
+                on_node,
             }
         }
         Transition::Withdrawn(key) => {
             let about = about(key);
+            let on_node = node_of(key);
             Happening {
                 warning: false,
                 reason: "SuspectWithdrawn",
                 note: format!("{} is no longer judged: it left the mesh", about.suspect),
                 about: Some(about),
+                on_node,
             }
         }
         Transition::Explained { case, by } => {
             let about = about(case);
+            let on_node = node_of(case);
             Happening {
                 warning: false,
                 reason: "SuspectExplained",
@@ -162,9 +244,15 @@ fn suspect(transition: &Transition) -> Happening {
                     about.suspect
                 ),
                 about: Some(about),
+                on_node,
             }
         }
     }
+}
+
+/// The node that a case is about; a path between two RNICs is about neither of their nodes.
+fn node_of(key: &CaseKey) -> Option<String> {
+    key.node().map(ToString::to_string)
 }
 
 fn about(key: &CaseKey) -> About {

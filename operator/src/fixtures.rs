@@ -13,7 +13,7 @@ use crate::input::plan_input;
 use crate::planning::InForce;
 use crate::select::ACTIVE;
 use crate::validate::{ValidMesh, validate};
-use crate::watch::{AssignmentView, Caches, InventoryView, MeshView, NodeView, View, Views};
+use crate::watch::{AssignmentView, Caches, InventoryView, Marks, MeshView, NodeView, View, Views};
 
 /// `seconds` after the Unix epoch.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -50,6 +50,9 @@ pub(crate) fn node(number: u8) -> NodeView {
         name: format!("host{number}"),
         labels: [("topology.kubernetes.io/rack".to_owned(), "leaf1".to_owned())].into(),
         state: NodeState::Ready,
+        uid: format!("uid-host{number}"),
+        version: 1,
+        marks: Marks::default(),
     }
 }
 

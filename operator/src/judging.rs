@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
 use rdmamesh_api::RdmaMesh;
 use tokio::sync::watch;
 use tracing::info;
 
-use crate::events::Publisher;
+use crate::actions::{Judgements, Told};
+use crate::events::{Happening, Publisher, node_reference};
 use crate::lease::campaign::Leadership;
 use crate::metrics::Metrics;
 use crate::planning::Outcome;
@@ -41,41 +43,57 @@ pub struct Judging {
     caches: Caches,
     asked: watch::Receiver<u64>,
     outcome: watch::Receiver<Arc<Outcome>>,
+    told: watch::Receiver<Arc<Told>>,
+    judgements: watch::Sender<Arc<Judgements>>,
     writer: Writer,
     judges: BTreeMap<String, Judge>,
+}
+
+/// The ways to and from the loops on either side.
+pub struct Neighbours {
+    /// What the planner made of the meshes.
+    pub outcome: watch::Receiver<Arc<Outcome>>,
+    /// Where judgements go, for the acting loop.
+    pub judgements: watch::Sender<Arc<Judgements>>,
+    /// What is to be told of what it made of them.
+    pub told: watch::Receiver<Arc<Told>>,
 }
 
 /// What writing takes.
 #[derive(Clone)]
 struct Writer {
     api: Api<RdmaMesh>,
+    caches: Caches,
     leadership: Leadership,
     publisher: Publisher,
     metrics: Metrics,
 }
 
 impl Judging {
-    /// A judge of what `caches` and `outcome` hold.
+    /// A judge of what `caches` and the planner's outcomes hold.
     #[must_use]
     pub fn new(
         client: Client,
         caches: Caches,
         signals: &Signals,
-        outcome: watch::Receiver<Arc<Outcome>>,
+        neighbours: Neighbours,
         leadership: Leadership,
         publisher: Publisher,
         metrics: Metrics,
     ) -> Self {
         Self {
-            caches,
             asked: signals.judging(),
-            outcome,
+            outcome: neighbours.outcome,
+            told: neighbours.told,
+            judgements: neighbours.judgements,
             writer: Writer {
                 api: Api::all(client),
+                caches: caches.clone(),
                 leadership,
                 publisher,
                 metrics,
             },
+            caches,
             judges: BTreeMap::new(),
         }
     }
@@ -100,6 +118,11 @@ impl Judging {
                         return;
                     }
                 }
+                changed = self.told.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -107,6 +130,7 @@ impl Judging {
     /// Ends what only a leader says of itself: another replica's figures count now.
     pub fn resign(&mut self) {
         self.forget(|_| false);
+        self.judgements.send_replace(Arc::default());
     }
 
     /// One pass over all meshes; how long until the next one.
@@ -114,9 +138,11 @@ impl Judging {
         let started = std::time::Instant::now();
         let meshes = self.caches.meshes.snapshot();
         let outcome = Arc::clone(&self.outcome.borrow_and_update());
+        let told = Arc::clone(&self.told.borrow_and_update());
         self.forget(|name| meshes.contains_key(name));
         let now = Timestamp::now();
         let mut due = Vec::new();
+        let mut judgements = Judgements::new();
         for view in meshes.values().filter(|view| !view.deleting) {
             let judge = self
                 .judges
@@ -127,15 +153,25 @@ impl Judging {
                 .meshes
                 .get(&view.name)
                 .filter(|known| known.uid == view.uid);
-            let judged = judge.judge(view, known.map(AsRef::as_ref), &self.caches, now);
+            let known = known.map(AsRef::as_ref);
+            judge.hear(told.get(&view.name).cloned());
+            let judged = judge.judge(view, known, &self.caches, now);
+            // What follows from an older spec is no ground for doing anything anew.
+            let current = known.filter(|known| known.generation == view.generation);
+            let judgement = match current {
+                Some(known) => Some(judge.judgement(known)),
+                None => self.judgements.borrow().get(&view.name).cloned(),
+            };
+            judgements.extend(judgement.map(|judgement| (view.name.clone(), judgement)));
             due.push((Arc::clone(view), judged));
         }
+        self.publish(judgements);
         let writer = &self.writer;
         let written: Vec<_> = futures::stream::iter(due)
             .map(|(view, judged)| async move {
                 writer
                     .metrics
-                    .verdict(&view.name, judged.healthy, judged.suspects);
+                    .verdict(&view.name, judged.healthy, &judged.suspects);
                 let ok = writer.write(&judged).await;
                 (view, judged, ok)
             })
@@ -152,6 +188,20 @@ impl Judging {
         }
         self.writer.metrics.pass("judge", started.elapsed(), all_ok);
         pause.max(SOONEST)
+    }
+
+    /// Hands `judgements` to the acting loop, where they differ from the last ones.
+    fn publish(&self, judgements: Judgements) {
+        self.judgements.send_if_modified(|before| {
+            let same = before.len() == judgements.len()
+                && judgements
+                    .iter()
+                    .all(|(name, new)| before.get(name).is_some_and(|old| old.is_like(new)));
+            if !same {
+                *before = Arc::new(judgements);
+            }
+            !same
+        });
     }
 
     fn forget(&mut self, exists: impl Fn(&str) -> bool) {
@@ -187,10 +237,26 @@ impl Writer {
                     "happened"
                 );
                 if judged.events {
-                    self.publisher.publish(&judged.reference, happening).await;
+                    self.publish(&judged.reference, happening).await;
                 }
             }
         }
         ok
+    }
+
+    /// Publishes on the mesh and, where it is about one, on the node, which is told whose word it is.
+    async fn publish(&self, mesh: &ObjectReference, happening: Happening) {
+        let nodes = self.caches.nodes.snapshot();
+        let node = happening.on_node.as_ref().and_then(|node| nodes.get(node));
+        if let Some(node) = node {
+            let name = mesh.name.as_deref().unwrap_or_default();
+            let on_node = Happening {
+                note: format!("mesh {name}: {}", happening.note),
+                ..happening.clone()
+            };
+            let node = node_reference(&node.name, &node.uid);
+            self.publisher.publish(&node, on_node).await;
+        }
+        self.publisher.publish(mesh, happening).await;
     }
 }

@@ -7,12 +7,14 @@
 //!                 └───► judging ──────┬─► RdmaMesh.status
 //! RdmaProbeAssignment.status ─────────┘─► Events
 //!                       (rdmamesh_fabric::diagnose)
+//!                                     └─► actions ─► conditions and taints of Nodes
 //! ```
 //!
 //! * [`watch`] keeps a compact copy of the four kinds and tells the loops what changed.
 //! * [`planning`] is one pass over *all* meshes, because nodes share a budget and an assignment object:
 //!   read → [`validate`] → [`input`] (with [`select`]) → plan → [`desired`] → [`diff`] → [`apply`].
 //! * [`judging`] is a pass per mesh: [`evidence`] → diagnose → [`status`] → write, [`events`].
+//! * [`actions`] leaves conditions and taints on nodes that verdicts suspect.
 //! * [`lease`] decides which replica writes; the others keep their copies warm and write nothing.
 //! * [`http`] and [`metrics`] are for probes and Prometheus.
 //!
@@ -20,6 +22,7 @@
 //! judging themselves live in `rdmamesh-fabric`; this crate knows Kubernetes and no verbs.
 #![forbid(unsafe_code)]
 
+pub mod actions;
 pub mod apply;
 pub mod args;
 pub mod conditions;

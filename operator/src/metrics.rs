@@ -36,7 +36,7 @@ macro_rules! table {
 /// Every metric that the operator has.
 pub const TABLE: &[Described] = table! {
     "rdmamesh_operator_leader", "gauge", "", "1 while this replica leads and writes";
-    "rdmamesh_operator_pass_duration_seconds", "histogram", "pass", "Time of one pass of a loop (plan, judge), from reading to written";
+    "rdmamesh_operator_pass_duration_seconds", "histogram", "pass", "Time of one pass of a loop (plan, judge, act), from reading to written";
     "rdmamesh_operator_passes_total", "counter", "pass, outcome", "Passes of a loop by outcome (ok, error)";
     "rdmamesh_operator_plan_duration_seconds", "histogram", "", "Time that computing the plan of all meshes took";
     "rdmamesh_operator_assignments_written_total", "counter", "", "Entries of assignments written";
@@ -46,8 +46,12 @@ pub const TABLE: &[Described] = table! {
     "rdmamesh_operator_status_writes_total", "counter", "outcome", "Writes of mesh statuses by outcome (ok, error)";
     "rdmamesh_operator_events_total", "counter", "outcome", "Events published by outcome (ok, error)";
     "rdmamesh_operator_watch_errors_total", "counter", "kind", "Failures of a watch, by kind";
-    "rdmamesh_operator_suspects", "gauge", "mesh", "Suspects named now (open cases)";
+    "rdmamesh_operator_suspects", "gauge", "mesh, kind", "Suspects named now (open cases) by kind (host, switch, rnic, link, path)";
     "rdmamesh_operator_fabric_healthy", "gauge", "mesh", "Verdict: 1 healthy, 0 unhealthy, -1 unknown";
+    "rdmamesh_operator_suspect_nodes", "gauge", "", "Nodes whose condition rdmamesh.io/RdmaFabricReady is False";
+    "rdmamesh_operator_tainted_nodes", "gauge", "", "Nodes with the taint rdmamesh.io/fabric-suspect";
+    "rdmamesh_operator_taint_breaker_open", "gauge", "mesh", "1 while maxTaintedPercent keeps suspect nodes from being tainted";
+    "rdmamesh_operator_node_writes_total", "counter", "mark, outcome", "Writes of nodes by what was written (condition, taint) and outcome (ok, error)";
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,6 +85,27 @@ struct Mesh {
     mesh: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MeshKind {
+    mesh: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MarkOutcome {
+    mark: &'static str,
+    outcome: &'static str,
+}
+
+/// What was written on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeWrite {
+    /// Its condition.
+    Condition,
+    /// Its taint.
+    Taint,
+}
+
 /// Handles to all metrics; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -96,8 +121,12 @@ pub struct Metrics {
     status_writes: Family<Outcome, Counter>,
     events: Family<Outcome, Counter>,
     watch_errors: Family<Kind, Counter>,
-    suspects: Family<Mesh, Gauge>,
+    suspects: Family<MeshKind, Gauge>,
     healthy: Family<Mesh, Gauge>,
+    suspect_nodes: Gauge,
+    tainted_nodes: Gauge,
+    breaker_open: Family<Mesh, Gauge>,
+    node_writes: Family<MarkOutcome, Counter>,
 }
 
 /// The encoder adds `_total` to counters itself.
@@ -109,6 +138,9 @@ fn help(name: &str) -> &'static str {
     let described = TABLE.iter().find(|described| described.name == name);
     described.map_or("", |described| described.help)
 }
+
+/// Values of the label `kind` of the suspects.
+pub const SUSPECT_KINDS: [&str; 5] = ["host", "switch", "rnic", "link", "path"];
 
 /// 1 ms to 65 s: a plan of a laptop's cluster and a first pass over 10,000 nodes.
 fn durations() -> Histogram {
@@ -132,6 +164,10 @@ impl Default for Metrics {
             watch_errors: Family::default(),
             suspects: Family::default(),
             healthy: Family::default(),
+            suspect_nodes: Gauge::default(),
+            tainted_nodes: Gauge::default(),
+            breaker_open: Family::default(),
+            node_writes: Family::default(),
         };
         metrics.registry = Arc::new(metrics.registered());
         metrics
@@ -161,6 +197,10 @@ impl Metrics {
             "rdmamesh_operator_watch_errors_total" => watch_errors,
             "rdmamesh_operator_suspects" => suspects,
             "rdmamesh_operator_fabric_healthy" => healthy,
+            "rdmamesh_operator_suspect_nodes" => suspect_nodes,
+            "rdmamesh_operator_tainted_nodes" => tainted_nodes,
+            "rdmamesh_operator_taint_breaker_open" => breaker_open,
+            "rdmamesh_operator_node_writes_total" => node_writes,
         }
         registry
     }
@@ -234,16 +274,49 @@ impl Metrics {
         self.watch_errors.get_or_create(&Kind { kind }).inc();
     }
 
-    /// The verdict on a mesh: `Some(healthy)` or unknown, and the number of open cases.
-    pub fn verdict(&self, mesh: &str, healthy: Option<bool>, suspects: usize) {
+    /// The verdict on a mesh: `Some(healthy)` or unknown, and the number of open cases by kind.
+    pub fn verdict(&self, mesh: &str, healthy: Option<bool>, suspects: &[(&'static str, usize)]) {
         let label = Mesh {
             mesh: mesh.to_owned(),
         };
-        let suspects = i64::try_from(suspects).unwrap_or(i64::MAX);
-        self.suspects.get_or_create(&label).set(suspects);
+        for (kind, count) in suspects {
+            let label = MeshKind {
+                mesh: mesh.to_owned(),
+                kind,
+            };
+            self.suspects.get_or_create(&label).set(gauged(*count));
+        }
         self.healthy
             .get_or_create(&label)
             .set(healthy.map_or(-1, i64::from));
+    }
+
+    /// A node was written, or could not be.
+    pub fn node_written(&self, mark: NodeWrite, ok: bool) {
+        let mark = match mark {
+            NodeWrite::Condition => "condition",
+            NodeWrite::Taint => "taint",
+        };
+        let outcome = if ok { "ok" } else { "error" };
+        let label = MarkOutcome { mark, outcome };
+        self.node_writes.get_or_create(&label).inc();
+    }
+
+    /// Nodes that are told to be suspect, and nodes that are tainted for it.
+    pub fn marked_nodes(&self, suspect: usize, tainted: usize) {
+        self.suspect_nodes.set(gauged(suspect));
+        self.tainted_nodes.set(gauged(tainted));
+    }
+
+    /// The breakers of all meshes that have one, and whether each holds somebody back.
+    pub fn breakers<'a>(&self, breakers: impl IntoIterator<Item = (&'a str, bool)>) {
+        self.breaker_open.clear();
+        for (mesh, open) in breakers {
+            let label = Mesh {
+                mesh: mesh.to_owned(),
+            };
+            self.breaker_open.get_or_create(&label).set(i64::from(open));
+        }
     }
 
     /// The mesh is gone: its series end.
@@ -251,9 +324,18 @@ impl Metrics {
         let label = Mesh {
             mesh: mesh.to_owned(),
         };
-        self.suspects.remove(&label);
+        for kind in SUSPECT_KINDS {
+            self.suspects.remove(&MeshKind {
+                mesh: mesh.to_owned(),
+                kind,
+            });
+        }
         self.healthy.remove(&label);
     }
+}
+
+fn gauged(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -273,7 +355,10 @@ mod tests {
         metrics.status_written(true);
         metrics.event(true);
         metrics.watch_failed("Node");
-        metrics.verdict("m", None, 2);
+        metrics.verdict("m", None, &[("rnic", 2)]);
+        metrics.marked_nodes(1, 1);
+        metrics.breakers([("m", true)]);
+        metrics.node_written(NodeWrite::Taint, true);
         metrics
     }
 
@@ -320,6 +405,7 @@ mod tests {
         let metrics = touched();
         assert!(metrics.text().contains("mesh=\"m\""));
         metrics.forget("m");
+        metrics.breakers([]);
         assert!(!metrics.text().contains("mesh=\"m\""));
     }
 

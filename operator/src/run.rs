@@ -11,15 +11,17 @@ use rand::Rng;
 use rdmamesh_api::{RdmaMesh, RdmaNode, RdmaProbeAssignment};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::actions::Acting;
 use crate::apply::Applier;
 use crate::args::RunArgs;
 use crate::events::Publisher;
 use crate::http::{Http, serve};
-use crate::judging::Judging;
+use crate::judging::{Judging, Neighbours};
 use crate::lease::Timing;
 use crate::lease::campaign::{Campaign, Leadership};
 use crate::metrics::Metrics;
@@ -211,11 +213,26 @@ impl Leader {
             applier,
             self.metrics.clone(),
         );
+        let (judgements, judged) = watch::channel(Arc::default());
+        let (mut acting, told) = Acting::new(
+            self.client.clone(),
+            self.caches.clone(),
+            &self.signals,
+            judged,
+            self.leadership.clone(),
+            self.publisher.clone(),
+            self.metrics.clone(),
+        );
+        let neighbours = Neighbours {
+            outcome,
+            judgements,
+            told,
+        };
         let mut judging = Judging::new(
             self.client.clone(),
             self.caches.clone(),
             &self.signals,
-            outcome,
+            neighbours,
             self.leadership.clone(),
             self.publisher.clone(),
             self.metrics.clone(),
@@ -229,12 +246,13 @@ impl Leader {
             self.metrics.leads(true);
             // Dropping the loops ends every request that is under way.
             tokio::select! {
-                () = async { tokio::join!(planner.run(), judging.run()); } => {}
+                () = async { tokio::join!(planner.run(), judging.run(), acting.run()); } => {}
                 () = watched.lost() => {}
                 () = stop.cancelled() => {}
             }
             self.metrics.leads(false);
             judging.resign();
+            acting.resign();
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Known<'a> {
     pub verdict: Option<&'a Verdict>,
     /// The condition `AgentsReporting`, where there is a plan.
     pub reporting: Option<Statement>,
+    /// The condition `ActionsApplied`, where there is something to say.
+    pub actions: Option<Statement>,
 }
 
 /// The status at `now`; `before` is the one that it replaces.
@@ -52,7 +54,8 @@ pub fn status(known: &Known<'_>, before: &RdmaMeshStatus, now: Timestamp) -> Rdm
     status
 }
 
-/// All five conditions, always: who waits for one must not wait for its first appearance.
+/// Five conditions, always: who waits for one must not wait for its first appearance. The sixth is there where
+/// actions have something to say.
 fn statements(known: &Known<'_>) -> Vec<Statement> {
     let Some(outcome) = known.outcome else {
         let pending =
@@ -94,13 +97,15 @@ fn statements(known: &Known<'_>) -> Vec<Statement> {
         || unplanned(COVERAGE_MET),
         |in_force| coverage_met(&in_force.plan),
     );
-    vec![
+    let mut all = vec![
         ready(&assignments, &reporting),
         assignments,
         reporting,
         health,
         coverage,
-    ]
+    ];
+    all.extend(known.actions.clone());
+    all
 }
 
 /// The summary: is the mesh doing what it was asked to? The verdict on the fabric is no part of it.

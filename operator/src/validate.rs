@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{ParseExpressionError, Selector};
 use rdmamesh_api::RdmaMeshSpec;
-use rdmamesh_api::mesh::{ProbeClass, ProbeClassSpec};
+use rdmamesh_api::mesh::{Actions, ProbeClass, ProbeClassSpec, TaintMode};
 use rdmamesh_fabric::diagnose::Tolerance;
 use rdmamesh_fabric::plan::{
     Budget, Classes, MeshPolicy, ProbeClass as PlannedClass, Probing, Thresholds, Topology,
@@ -47,8 +47,21 @@ pub struct ValidMesh {
     pub switches: Arc<rdmamesh_fabric::diagnose::SwitchNames>,
     /// Whether Events are written.
     pub events: bool,
+    /// What happens to suspect nodes.
+    pub actions: NodeActions,
     /// Nothing is to be probed.
     pub suspended: bool,
+}
+
+/// What happens to suspect nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeActions {
+    /// They get the condition `rdmamesh.io/RdmaFabricReady`.
+    pub condition: bool,
+    /// They get the taint `rdmamesh.io/fabric-suspect:NoSchedule`.
+    pub taint: TaintMode,
+    /// Percentage of the selected nodes that may have the taint at a time.
+    pub max_tainted_percent: u8,
 }
 
 /// Why a mesh cannot be planned.
@@ -105,6 +118,7 @@ pub fn validate(view: &MeshView) -> Result<ValidMesh, InvalidMesh> {
         rnic_timeout_ratio: spec.thresholds.rnic_timeout_ratio,
         switches: Arc::new(switches(spec)),
         events: spec.actions.events,
+        actions: actions(&spec.actions)?,
         suspended: spec.suspend,
     })
 }
@@ -209,6 +223,18 @@ fn tolerance(spec: &RdmaMeshSpec) -> Result<Tolerance, InvalidMesh> {
         )?,
         raise_after: number("tolerance.raiseAfter", "1 to 100", tolerance.raise_after)?,
         clear_after: number("tolerance.clearAfter", "1 to 100", tolerance.clear_after)?,
+    })
+}
+
+fn actions(actions: &Actions) -> Result<NodeActions, InvalidMesh> {
+    Ok(NodeActions {
+        condition: actions.node_condition,
+        taint: actions.taint,
+        max_tainted_percent: number(
+            "actions.maxTaintedPercent",
+            "0 to 100",
+            actions.max_tainted_percent,
+        )?,
     })
 }
 

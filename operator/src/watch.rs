@@ -21,7 +21,7 @@ pub use assignment::{AssignmentView, EntryView, digest};
 pub use feed::{WatchHealth, feed};
 pub use inventory::InventoryView;
 pub use mesh::MeshView;
-pub use node::NodeView;
+pub use node::{ConditionView, Marks, NO_SCHEDULE, NodeView, is_ours};
 
 /// What has to be done after a change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Triggers {
     pub drift: bool,
     /// The verdict may be another one.
     pub judge: bool,
+    /// What suspects have as consequences may differ from what it should be.
+    pub act: bool,
 }
 
 impl Triggers {
@@ -42,6 +44,7 @@ impl Triggers {
             plan: self.plan || other.plan,
             drift: self.drift || other.drift,
             judge: self.judge || other.judge,
+            act: self.act || other.act,
         }
     }
 }
@@ -243,6 +246,7 @@ impl Caches {
 pub struct Signals {
     planning: watch::Sender<Asked>,
     judging: watch::Sender<u64>,
+    acting: watch::Sender<u64>,
 }
 
 /// What was asked of the planning loop so far.
@@ -259,6 +263,7 @@ impl Default for Signals {
         Self {
             planning: watch::Sender::new(Asked::default()),
             judging: watch::Sender::new(0),
+            acting: watch::Sender::new(0),
         }
     }
 }
@@ -275,6 +280,9 @@ impl Signals {
         if triggers.judge {
             self.judging.send_modify(|count| *count += 1);
         }
+        if triggers.act {
+            self.acting.send_modify(|count| *count += 1);
+        }
     }
 
     /// For the planning loop.
@@ -287,6 +295,12 @@ impl Signals {
     #[must_use]
     pub fn judging(&self) -> watch::Receiver<u64> {
         self.judging.subscribe()
+    }
+
+    /// For the acting loop.
+    #[must_use]
+    pub fn acting(&self) -> watch::Receiver<u64> {
+        self.acting.subscribe()
     }
 }
 

@@ -89,6 +89,9 @@ impl Default for Tolerance {
     }
 }
 
+/// Key of the taint of suspect nodes; its effect is `NoSchedule`.
+pub const FABRIC_SUSPECT_TAINT: &str = "rdmamesh.io/fabric-suspect";
+
 /// Whether suspect nodes are tainted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaintMode {

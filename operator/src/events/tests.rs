@@ -130,6 +130,7 @@ fn a_long_note_is_cut_where_the_api_server_would_refuse_it() {
         reason: "NotPlanned",
         note: "ß".repeat(LONGEST_NOTE),
         about: None,
+        on_node: None,
     });
     let note = event.note.expect("there is a note");
     assert!(note.len() <= LONGEST_NOTE && note.ends_with('ß'));

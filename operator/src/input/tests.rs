@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::fixtures::views;
 use crate::validate::validate;
-use crate::watch::{MeshView, View};
+use crate::watch::{Marks, MeshView, View};
 
 fn mesh(spec: serde_json::Value) -> ValidMesh {
     let view = MeshView {
@@ -29,6 +29,9 @@ fn node(name: &str, labels: &[(&str, &str)], state: NodeState) -> NodeView {
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect(),
         state,
+        uid: String::new(),
+        version: 0,
+        marks: Marks::default(),
     }
 }
 

@@ -8,16 +8,16 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
 use rdmamesh_api::condition::FABRIC_HEALTHY;
 use rdmamesh_api::{RdmaMesh, RdmaMeshStatus};
-use rdmamesh_fabric::diagnose::{
-    CaseKey, Impact, State, Status, Suspect, Transition, Verdict, diagnose,
-};
+use rdmamesh_fabric::diagnose::{CaseKey, Impact, State, Status, Suspect, Transition, diagnose};
 use serde_json::json;
 use tracing::{debug, warn};
 
 use crate::FIELD_MANAGER;
-use crate::conditions::status_of;
+use crate::actions::{Judgement, accused};
+use crate::conditions::{Statement, status_of};
 use crate::events::{Happening, happenings};
 use crate::evidence::{evidence, instant, time};
+use crate::metrics::SUSPECT_KINDS;
 use crate::planning::MeshOutcome;
 use crate::reporting::Reporting;
 use crate::status::{Known, judged_kind, says_the_same, status};
@@ -37,6 +37,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// One mesh's judge.
 #[derive(Debug)]
 pub(super) struct Judge {
+    name: String,
     uid: String,
     state: State,
     reporting: Reporting,
@@ -44,6 +45,8 @@ pub(super) struct Judge {
     written: Option<(RdmaMeshStatus, Timestamp)>,
     /// Transitions whose status could not be written yet: their Events are still to come.
     unpublished: Vec<Transition>,
+    /// What is to be told of consequences.
+    actions: Option<Statement>,
 }
 
 /// What a look at a mesh came to.
@@ -53,8 +56,8 @@ pub(super) struct Judged {
     pub(super) reference: ObjectReference,
     /// `FabricHealthy`; `None` while unknown.
     pub(super) healthy: Option<bool>,
-    /// Open cases.
-    pub(super) suspects: usize,
+    /// Open cases by kind.
+    pub(super) suspects: Vec<(&'static str, usize)>,
     /// The status to write, where it is time to.
     pub(super) write: Option<RdmaMeshStatus>,
     /// What happened, to be told once it is written.
@@ -78,11 +81,13 @@ impl Judge {
         let (cases, expected) = (state.cases.len(), state.expected.len());
         debug!(mesh = view.name, cases, expected, "judge begins");
         Self {
+            name: view.name.clone(),
             uid: view.uid.clone(),
             state,
             reporting: Reporting::default(),
             written: None,
             unpublished: Vec::new(),
+            actions: None,
         }
     }
 
@@ -93,7 +98,22 @@ impl Judge {
         }
     }
 
-    /// Looks at the mesh.
+    /// What the last look means for nodes, by the word of the planning `outcome` that it was judged with.
+    pub(super) fn judgement(&self, outcome: &MeshOutcome) -> Judgement {
+        Judgement {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            in_force: outcome.in_force.clone(),
+            accused: accused(&self.state),
+        }
+    }
+
+    /// What is to be told of consequences from now on.
+    pub(super) fn hear(&mut self, actions: Option<Statement>) {
+        self.actions = actions;
+    }
+
+    /// Looks at the mesh, given what the planner made of it.
     pub(super) fn judge(
         &mut self,
         view: &MeshView,
@@ -130,6 +150,7 @@ impl Judge {
             outcome,
             verdict: verdict.as_ref(),
             reporting,
+            actions: self.actions.clone(),
         };
         let before = self.before(view, now);
         let after = if outcome.is_none() && !before.conditions.is_empty() {
@@ -138,7 +159,7 @@ impl Judge {
         } else {
             status(&known, &before, now)
         };
-        self.paced(view, outcome, &before, after, verdict.as_ref(), next, now)
+        self.paced(view, outcome, &before, after, next, now)
     }
 }
 
@@ -154,14 +175,12 @@ impl Judge {
             .unwrap_or_default()
     }
 
-    #[expect(clippy::too_many_arguments, reason = "private end of `judge`")]
     fn paced(
         &self,
         view: &MeshView,
         outcome: Option<&MeshOutcome>,
         before: &RdmaMeshStatus,
         after: RdmaMeshStatus,
-        verdict: Option<&Verdict>,
         next: Duration,
         now: Timestamp,
     ) -> Judged {
@@ -186,7 +205,7 @@ impl Judge {
                 Some(Status::False) => Some(false),
                 Some(Status::Unknown) | None => None,
             },
-            suspects: verdict.map_or(0, |v| v.suspects.len() + v.suspects_omitted),
+            suspects: by_kind(&self.state),
             happenings: if due {
                 happenings(before, &after, &self.unpublished)
             } else {
@@ -215,6 +234,23 @@ impl Judge {
         self.written = Some((status, now));
         self.unpublished.clear();
         judged.next
+    }
+}
+
+/// Open cases by the label of their kind; kinds without any are zero.
+fn by_kind(state: &State) -> Vec<(&'static str, usize)> {
+    let open = || state.cases.iter().filter(|(_, case)| case.open);
+    let count = |label| open().filter(|(key, _)| kind(key) == label).count();
+    SUSPECT_KINDS.map(|label| (label, count(label))).into()
+}
+
+fn kind(key: &CaseKey) -> &'static str {
+    match key {
+        CaseKey::Host(_) => "host",
+        CaseKey::Switch(_) => "switch",
+        CaseKey::Rnic(_) => "rnic",
+        CaseKey::Link(_) | CaseKey::Groups(..) => "link",
+        CaseKey::Pair(..) => "path",
     }
 }
 

@@ -40,6 +40,7 @@ fn said(outcome: Option<&MeshOutcome>) -> RdmaMeshStatus {
             "AllReporting",
             "2 of 2",
         )),
+        actions: None,
     };
     status(&known, &RdmaMeshStatus::default(), at(10))
 }
@@ -120,6 +121,7 @@ fn health_is_no_part_of_readiness() {
             "AllReporting",
             "",
         )),
+        actions: None,
     };
     let status = status(&known, &RdmaMeshStatus::default(), at(10));
     assert_eq!(status_of(&status.conditions, READY), Some(Status::True));
@@ -174,6 +176,7 @@ fn a_suspended_mesh_is_not_ready_and_not_judged() {
             outcome: Some(&outcome),
             verdict: None,
             reporting: None,
+            actions: None,
         },
         &RdmaMeshStatus::default(),
         at(10),
@@ -230,6 +233,7 @@ fn a_verdict_becomes_figures_suspects_and_a_printer_column() {
         outcome: Some(&outcome),
         verdict: Some(&verdict),
         reporting: None,
+        actions: None,
     };
     let status = status(&known, &RdmaMeshStatus::default(), at(10));
     let summary = status.summary.as_ref().expect("there is a verdict");
@@ -260,6 +264,7 @@ fn times_that_move_every_second_say_nothing_new() {
             outcome: Some(&outcome),
             verdict: Some(&verdict),
             reporting: None,
+            actions: None,
         };
         status(&known, &RdmaMeshStatus::default(), at(10))
     };

@@ -128,6 +128,7 @@ impl View for AssignmentView {
             plan: false,
             drift: spec(old) != spec(new),
             judge: status(old) != status(new),
+            act: false,
         }
     }
 }

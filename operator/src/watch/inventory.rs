@@ -73,8 +73,8 @@ impl View for InventoryView {
         let plan = planned(old) != planned(new);
         Triggers {
             plan,
-            drift: false,
             judge: plan,
+            ..Triggers::default()
         }
     }
 }

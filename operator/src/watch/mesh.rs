@@ -53,8 +53,9 @@ impl View for MeshView {
         let changed = old.map(key) != new.map(key);
         Triggers {
             plan: changed,
-            drift: false,
             judge: changed,
+            act: changed,
+            ..Triggers::default()
         }
     }
 }

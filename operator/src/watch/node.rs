@@ -1,9 +1,12 @@
-//! What is kept of a `Node`: labels, and whether it can take part.
+//! What is kept of a `Node`: labels, whether it can take part, and what the operator itself left on it.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use rdmamesh_api::condition::RDMA_FABRIC_READY;
+use rdmamesh_api::mesh::FABRIC_SUSPECT_TAINT;
 use rdmamesh_fabric::plan::NodeState;
 
 use super::{Triggers, View};
@@ -26,14 +29,83 @@ pub struct NodeView {
     /// Whether it can take part, by its own account. Never `Rolling` or `NoInventory`: those are the
     /// agent's affair.
     pub state: NodeState,
+    /// Identity of the object.
+    pub uid: String,
+    /// Version of the object; 0 where it cannot be read. It grows with every write.
+    pub version: u64,
+    /// What suspicions left on it.
+    pub marks: Marks,
 }
+
+/// What suspicions leave on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The condition [`RDMA_FABRIC_READY`].
+    pub condition: Option<ConditionView>,
+    /// Whether the node has the taint [`FABRIC_SUSPECT_TAINT`].
+    pub tainted: bool,
+}
+
+/// A condition of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionView {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Why, in one CamelCase word.
+    pub reason: String,
+    /// Why, for a person.
+    pub message: String,
+    /// When the status became what it is.
+    pub since: Timestamp,
+    /// When it was last written.
+    pub written: Timestamp,
+}
+
+impl Marks {
+    /// What `node` carries.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
+        let condition = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition.type_ == RDMA_FABRIC_READY);
+        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+        let time = |time: &Option<Time>| time.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0);
+        Self {
+            condition: condition.map(|condition| ConditionView {
+                status: condition.status.clone(),
+                reason: condition.reason.clone().unwrap_or_default(),
+                message: condition.message.clone().unwrap_or_default(),
+                since: time(&condition.last_transition_time),
+                written: time(&condition.last_heartbeat_time),
+            }),
+            tainted: taints.into_iter().flatten().any(is_ours),
+        }
+    }
+}
+
+/// Whether the operator set this taint. The same key with another effect is somebody else's.
+#[must_use]
+pub fn is_ours(taint: &Taint) -> bool {
+    taint.key == FABRIC_SUSPECT_TAINT && taint.effect == NO_SCHEDULE
+}
+
+/// Effect of the taint.
+pub const NO_SCHEDULE: &str = "NoSchedule";
 
 impl View for NodeView {
     type Object = Node;
 
     fn of(node: Node, _now: Timestamp) -> Self {
         let state = state(&node);
+        let version = node.metadata.resource_version.as_deref();
         Self {
+            version: version
+                .and_then(|version| version.parse().ok())
+                .unwrap_or_default(),
+            marks: Marks::of(&node),
+            uid: node.metadata.uid.unwrap_or_default(),
             name: node.metadata.name.unwrap_or_default(),
             labels: node.metadata.labels.unwrap_or_default(),
             state,
@@ -46,8 +118,11 @@ impl View for NodeView {
 
     /// Heartbeats and images change nothing that is kept.
     fn triggers(old: Option<&Self>, new: Option<&Self>) -> Triggers {
+        let planned = |view: Option<&Self>| view.map(|v| (v.labels.clone(), v.state));
+        let marked = |view: Option<&Self>| view.map(|v| (v.uid.clone(), v.marks.clone()));
         Triggers {
-            plan: old != new,
+            plan: planned(old) != planned(new),
+            act: marked(old) != marked(new),
             ..Triggers::default()
         }
     }

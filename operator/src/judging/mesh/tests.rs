@@ -83,7 +83,10 @@ fn a_case_clears_by_time_without_another_report() {
     judged(&mut judge, &view(), &ill, 100).expect("the case opens");
     let clean = reports(105, false);
     let judging = judge.judge(&view(), Some(&planned()), &clean, at(105));
-    assert_eq!(judging.suspects, 1, "clean evidence must last two windows");
+    assert!(
+        judging.suspects.contains(&("path", 1)),
+        "clean evidence must last two windows"
+    );
     let next = judge.booked(judging, true, at(105));
     assert_eq!(next, Duration::from_secs(10));
     let cleared = judged(&mut judge, &view(), &clean, 115).expect("the verdict turned");
