@@ -15,3 +15,4 @@ pub mod plan;
 pub mod publish;
 pub mod reporter;
 pub mod run;
+pub mod trace;

@@ -5,21 +5,29 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use rdmamesh_agent::config::{Cli, Command, RunArgs};
+use rdmamesh_agent::config::{Cli, Command};
 
 /// Threads for what blocks: reading the inventory, rendering `/metrics`, the last export.
 const BLOCKING_THREADS: usize = 4;
 
 fn main() -> ExitCode {
-    let Command::Run(args) = Cli::parse().command;
-    if let Err(error) = rdmamesh_agent::logging::init(args.log_format) {
+    let command = Cli::parse().command;
+    let log_format = match &command {
+        Command::Run(args) => args.log_format,
+        Command::Trace(args) => args.log_format,
+    };
+    if let Err(error) = rdmamesh_agent::logging::init(log_format) {
         tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
             .init();
         tracing::error!(%error, "RUST_LOG is not a valid filter: write for example info,kube=debug");
         return ExitCode::from(2);
     }
-    match run(*args) {
+    let outcome = match command {
+        Command::Run(args) => run(rdmamesh_agent::run::run(*args)),
+        Command::Trace(args) => run(rdmamesh_agent::run::trace(args)),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "agent failed");
@@ -28,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: RunArgs) -> Result<()> {
+fn run(part: impl Future<Output = Result<()>>) -> Result<()> {
     end_on_panic();
     // One thread is plenty: the data path has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -36,7 +44,7 @@ fn run(args: RunArgs) -> Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(rdmamesh_agent::run::run(args));
+    let outcome = runtime.block_on(part);
     // Whatever still blocks (a last export, say) must not hold up the end.
     runtime.shutdown_background();
     outcome

@@ -19,15 +19,34 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{
     Assigned, HostNode, NodeInputs, StatusApi, connect, publish_node, watch_assignment, watch_host,
 };
-use crate::config::RunArgs;
+use crate::config::{RunArgs, TraceArgs};
 use crate::dataplane::{self, DataplaneHandle};
 use crate::http::{Pages, listen, serve};
 use crate::metrics::{AgentCounters, Otlp, Source, State};
 use crate::plan::{AgentPlan, translate};
 use crate::reporter::Tick;
+use crate::trace::tracer;
 use crate::{inventory, keys, reporter};
 
 mod end;
+
+/// Runs the tracer until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When its sockets cannot be made.
+pub async fn trace(args: TraceArgs) -> Result<()> {
+    let mut signals = end::Signals::new().context("cannot handle signals")?;
+    let stop = CancellationToken::new();
+    let config = args.tracer();
+    let tracer = tracer::run(&config, stop.clone());
+    tokio::pin!(tracer);
+    tokio::select! {
+        ended = &mut tracer => return ended,
+        signal = signals.first() => tracing::info!(signal, "tracer stops"),
+    }
+    stop.cancel();
+    tracer.await
+}
 
 /// Runs the agent until SIGTERM or SIGINT.
 ///

@@ -128,7 +128,7 @@ impl Registry {
         };
         let tell = |port: Arc<PublishedPort>| {
             port.heard
-                .with(|senders| senders.sighting(question.from, epoch, question.sequence))
+                .with(|senders| senders.sighting(&question.from, epoch, question.sequence))
         };
         port.map_or(Sighting::Unknown, tell)
     }

@@ -80,8 +80,8 @@ impl<Id: Eq + Hash> Senders<Id> {
     }
 
     /// Whether a request of `id` has arrived.
-    pub fn sighting(&self, id: Id, epoch: Epoch, sequence: u64) -> Sighting {
-        let Some(sender) = self.known.get(&id) else {
+    pub fn sighting(&self, id: &Id, epoch: Epoch, sequence: u64) -> Sighting {
+        let Some(sender) = self.known.get(id) else {
             // With all places taken, a new sender is refused without being remembered.
             let full = self.known.len() >= MAX_SENDERS;
             return if full {
@@ -145,11 +145,11 @@ mod tests {
     #[test]
     fn what_has_arrived_is_told_from_what_has_not_and_from_what_is_too_old_to_tell() {
         let mut senders = Senders::default();
-        assert_eq!(senders.sighting(1u8, Epoch(7), 5), Sighting::Unseen);
+        assert_eq!(senders.sighting(&1u8, Epoch(7), 5), Sighting::Unseen);
         for sequence in [5, 7, 5 + ReplayWindow::LEN] {
             assert_eq!(senders.admit(1, Epoch(7), sequence, AT), Ok(()));
         }
-        let sighting = |epoch, sequence| senders.sighting(1, Epoch(epoch), sequence);
+        let sighting = |epoch, sequence| senders.sighting(&1, Epoch(epoch), sequence);
         assert_eq!(sighting(7, 7), Sighting::Seen);
         assert_eq!(sighting(7, 8), Sighting::Unseen);
         assert_eq!(sighting(7, 6 + ReplayWindow::LEN), Sighting::Unseen);

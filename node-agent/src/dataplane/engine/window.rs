@@ -198,10 +198,10 @@ impl Windows {
         if second < self.booked_until {
             return;
         }
-        if let Some(flow) = self.find(second).and_then(|slot| slot.flows.get_mut(flow)) {
-            if from.take_back(&mut flow.tally) {
-                to.book(&mut flow.tally);
-            }
+        if let Some(flow) = self.find(second).and_then(|slot| slot.flows.get_mut(flow))
+            && from.take_back(&mut flow.tally)
+        {
+            to.book(&mut flow.tally);
         }
     }
 
