@@ -1,220 +1,41 @@
-//! Which paths are ill, judged from one report of the data path. Pure: the same report, thresholds and
-//! earlier findings always give the same findings.
-//!
-//! * **Loss**: at least three probes lost and the lost share over the threshold, for the target as a
-//!   whole or else for one of its flows (one bad path among several).
-//! * **Latency**, device stamps: the 99th percentile over the threshold, from 20 round trips on.
-//! * **Latency**, software stamps: even the *fastest* round trip of a flow over the threshold and over
-//!   three times what this agent's other flows typically take, slower than their fastest by far more
-//!   than round trips vary, and all that for two windows in a row. Host scheduling delays some round
-//!   trips of all flows, or all of some for a moment; a slow path delays all round trips of some flows.
-//!
-//! A finding stays until its window is clean. A window without evidence neither opens nor closes one.
+//! Which paths are ill, judged from one report of the data path by the rules that the simulator runs too
+//! ([`rdmamesh_fabric::report`]).
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+pub use rdmamesh_fabric::report::{Finding, FindingKey, Findings, Kind, Limit, Limits};
+use rdmamesh_fabric::report::{Rtts, Window};
 
-use crate::model::{LocalPort, ProbeClass, TargetKey, TargetWindow, TickReport};
-use crate::plan::Thresholds;
+use crate::model::{RttHistogram, TargetWindow, TickReport};
 
-mod latency;
-mod loss;
+impl Rtts for RttHistogram {
+    fn count(&self) -> u64 {
+        self.count()
+    }
 
-/// What is wrong with a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Probes are lost.
-    Loss,
-    /// Round trips take too long.
-    Latency,
-}
-
-/// What makes two findings the same one across two windows.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FindingKey {
-    /// Loss or latency.
-    pub kind: Kind,
-    /// The local port that probes.
-    pub local: LocalPort,
-    /// Mesh, class, traffic class and peer.
-    pub target: TargetKey,
-    /// Index of the one flow that is ill, `None` when the target as a whole is.
-    pub flow: Option<u16>,
-}
-
-/// A path that is ill.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Finding {
-    /// Which path, and in what way.
-    pub key: FindingKey,
-    /// UDP source port of the flow, where the finding is about one flow and the port is known.
-    pub source_port: Option<u16>,
-    /// Probes of the window.
-    pub sent: u64,
-    /// Probes of the window that were lost.
-    pub lost: u64,
-    /// Lost out of the probes that say something about the fabric, 0 to 1.
-    pub loss_ratio: f64,
-    /// 99th percentile of network round-trip time; `None` without round trips.
-    pub p99: Option<Duration>,
-    /// How bad, for sorting among findings of one kind: larger is worse.
-    pub severity: f64,
-    /// End of the first window in which it was seen.
-    pub since: SystemTime,
-}
-
-/// Limits per mesh.
-pub type Limits = BTreeMap<Arc<str>, Thresholds>;
-
-/// The verdict on one path in one window.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Judgement {
-    /// Over the limit, by this much (severity).
-    Ill(f64),
-    Clean,
-    NoEvidence,
-}
-
-/// What one report leaves for the next.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Findings {
-    /// Paths that are ill, worst first.
-    pub open: Vec<Finding>,
-    /// Paths that look ill for less than the time it takes to be sure, and since when.
-    pub suspected: BTreeMap<FindingKey, SystemTime>,
+    fn quantile(&self, q: f64) -> Option<std::time::Duration> {
+        self.quantile(q)
+    }
 }
 
 /// What `report` shows, after what the report before it showed.
 pub fn find(report: &TickReport, limits: &Limits, before: &Findings) -> Findings {
-    let before = Before::new(before);
-    let baseline = latency::Baseline::new(&report.targets);
-    let mut found = Findings::default();
-    let mut first_flow = 0;
-    for window in &report.targets {
-        let first = first_flow;
-        first_flow += window.flows.len();
-        // Control probes say whether plain IP works; that is no verdict on the fabric.
-        if window.target.class == ProbeClass::Control {
-            continue;
-        }
-        let Some(limits) = limits.get(&window.target.mesh) else {
-            continue;
-        };
-        let context = Context {
-            window,
-            key: window.target.key(),
-            before: &before,
-        };
-        loss::judge(&context, limits.loss_ratio, &mut found);
-        latency::judge(&context, limits.p99, &baseline, first, &mut found);
-    }
-    found.open.sort_by(worst_first);
-    found
+    rdmamesh_fabric::report::find(&windows(report), limits, before)
 }
 
-fn worst_first(a: &Finding, b: &Finding) -> std::cmp::Ordering {
-    a.key
-        .kind
-        .cmp(&b.key.kind)
-        .then(b.severity.total_cmp(&a.severity))
-        .then_with(|| a.key.cmp(&b.key))
+/// The windows of a report as the rules want them.
+pub fn windows(report: &TickReport) -> Vec<Window<'_>> {
+    report.targets.iter().map(window).collect()
 }
 
-/// Findings of the report before, by path.
-struct Before<'a> {
-    open: BTreeMap<&'a FindingKey, &'a Finding>,
-    suspected: &'a BTreeMap<FindingKey, SystemTime>,
-}
-
-impl<'a> Before<'a> {
-    fn new(before: &'a Findings) -> Self {
-        Self {
-            open: before.open.iter().map(|f| (&f.key, f)).collect(),
-            suspected: &before.suspected,
-        }
-    }
-
-    fn get(&self, key: &FindingKey) -> Option<&'a Finding> {
-        self.open.get(key).copied()
-    }
-
-    /// When the illness began: of this very path, or of the target that the flow belongs to, or of the
-    /// first of the target's flows; from its first suspicion on.
-    fn since(&self, key: &FindingKey) -> Option<SystemTime> {
-        let open = self.get(key).map(|finding| finding.since);
-        if let Some(since) = open.or_else(|| self.suspected.get(key).copied()) {
-            return Some(since);
-        }
-        let whole = FindingKey {
-            flow: None,
-            ..key.clone()
-        };
-        if key.flow.is_some() {
-            return self.get(&whole).map(|finding| finding.since);
-        }
-        let of_target = |other: &FindingKey| {
-            FindingKey {
-                flow: None,
-                ..other.clone()
-            } == whole
-        };
-        let open = self.open.range::<&FindingKey, _>(&whole..);
-        let open = open
-            .take_while(|(other, _)| of_target(other))
-            .map(|(_, f)| f.since);
-        let suspected = self.suspected.range(&whole..);
-        let suspected = suspected
-            .take_while(|(other, _)| of_target(other))
-            .map(|(_, s)| *s);
-        open.chain(suspected).min()
-    }
-}
-
-/// One target's window and what was found on it before.
-struct Context<'a> {
-    window: &'a TargetWindow,
-    key: TargetKey,
-    before: &'a Before<'a>,
-}
-
-impl Context<'_> {
-    fn key(&self, kind: Kind, flow: Option<u16>) -> FindingKey {
-        FindingKey {
-            kind,
-            local: self.window.local.clone(),
-            target: self.key.clone(),
-            flow,
-        }
-    }
-
-    fn held(&self, kind: Kind, flow: Option<u16>) -> Option<&Finding> {
-        // Most reports follow one without findings: no key is built for those.
-        if self.before.open.is_empty() {
-            return None;
-        }
-        self.before.get(&self.key(kind, flow))
-    }
-
-    /// A new or continued finding with this window's figures; `flow` is a position in the window's flows.
-    fn finding(&self, kind: Kind, flow: Option<usize>, severity: f64) -> Finding {
-        let flow = flow.and_then(|position| self.window.flows.get(position));
-        let key = self.key(kind, flow.map(|flow| flow.flow));
-        let tally = flow.map_or(self.window.tally, |flow| flow.tally);
-        let p99 = match flow {
-            Some(flow) => (flow.rtt.count > 0).then_some(flow.rtt.p99),
-            None => self.window.rtt.quantile(0.99),
-        };
-        Finding {
-            since: self.before.since(&key).unwrap_or(self.window.end),
-            source_port: flow.and_then(|flow| flow.source_port),
-            sent: tally.sent,
-            lost: tally.lost,
-            loss_ratio: tally.loss_ratio().unwrap_or(0.0),
-            p99,
-            severity,
-            key,
-        }
+fn window(window: &TargetWindow) -> Window<'_> {
+    Window {
+        local: &window.local,
+        target: window.target.key(),
+        end: window.end,
+        length: window.target.window,
+        timestamps: window.timestamps,
+        flows: &window.flows,
+        tally: window.tally,
+        rtt: &window.rtt,
     }
 }
 

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rdmamesh_api::assignment::{AssignedRnic, MeshAssignment, RdmaProbeAssignmentSpec};
 
@@ -46,14 +45,7 @@ pub struct MeshPlan {
     pub skipped: Skipped,
 }
 
-/// What counts as ill.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Thresholds {
-    /// Lost share (0 to 1) above which a path is an anomaly.
-    pub loss_ratio: f64,
-    /// Network round-trip time above which a path is an anomaly.
-    pub p99: Duration,
-}
+pub use rdmamesh_fabric::report::Limit as Thresholds;
 
 /// Targets that cannot be probed as the assignment has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

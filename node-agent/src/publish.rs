@@ -6,14 +6,13 @@
 //! * [`assignment_status`] builds that status, never larger than the API allows.
 
 pub use essence::Essence;
-pub use pacer::{Change, Pacer, Pacing};
+pub use rdmamesh_fabric::report::{Change, Pacer, Pacing};
 pub use settled::{Idle, Settled};
 pub use status::{View, assignment_status};
 
 mod condition;
 mod essence;
 mod fit;
-mod pacer;
 mod settled;
 mod status;
 

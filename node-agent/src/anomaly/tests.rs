@@ -1,10 +1,15 @@
 use proptest::prelude::*;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use super::*;
 use crate::model::{
-    FabricAddress, FlowWindow, Peer, RttHistogram, RttSummary, Tally, Target, TimestampMode,
-    TrafficClass,
+    FabricAddress, FlowWindow, LocalPort, Peer, ProbeClass, RttHistogram, RttSummary, Tally,
+    Target, TimestampMode, TrafficClass,
 };
+use crate::plan::Thresholds;
 
 const US: fn(u64) -> Duration = Duration::from_micros;
 

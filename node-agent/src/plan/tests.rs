@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use rdmamesh_api::GoDuration;
 use rdmamesh_api::assignment::{AssignedClass, Target as ApiTarget};

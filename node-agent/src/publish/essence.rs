@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::pacer::Change;
+use super::Change;
 use super::status::{View, mesh_condition};
 use crate::anomaly::FindingKey;
 use crate::model::{LocalPort, ProbeClass, Tally, TickReport};

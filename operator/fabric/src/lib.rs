@@ -12,6 +12,7 @@ pub mod localise;
 mod names;
 pub mod plan;
 mod rate;
+pub mod report;
 mod time;
 
 pub use names::{DeviceName, GroupName, MeshName, NodeName, RnicName, RnicNameError};

@@ -11,6 +11,8 @@ pub enum Change {
     Same,
     /// Figures moved considerably.
     Drift,
+    /// Too little to call a path ill, but enough to add up with what others see.
+    Hint,
     /// Something began, ended or changed its state.
     News,
 }
@@ -22,6 +24,8 @@ pub struct Pacing {
     pub min_gap: Duration,
     /// Between a write and one that only tells of drift.
     pub drift_gap: Duration,
+    /// Between a write and one that only gives a hint.
+    pub hint_gap: Duration,
     /// Between a write and one that tells nothing new, give or take [`Self::JITTER`].
     pub refresh: Duration,
 }
@@ -36,6 +40,7 @@ impl Default for Pacing {
         Self {
             min_gap: Duration::from_secs(2),
             drift_gap: Duration::from_secs(30),
+            hint_gap: Duration::from_secs(5),
             refresh: Duration::from_secs(300),
         }
     }
@@ -74,6 +79,7 @@ impl<S> Pacer<S> {
             (Some((last, _)), Change::Drift) => {
                 (*last + self.pacing.drift_gap).min(self.refresh_at.unwrap_or(now))
             }
+            (Some((last, _)), Change::Hint) => *last + self.pacing.hint_gap,
             (Some(_), Change::Same) => self.refresh_at.unwrap_or(now),
         };
         Some(self.not_before.map_or(at, |bound| at.max(bound)))
@@ -131,6 +137,15 @@ mod tests {
         let start = Instant::now();
         let due = written(start, 0.0).due(start + S(3), Change::Drift);
         assert_eq!(due, Some(start + S(30)));
+    }
+
+    #[test]
+    fn a_hint_is_written_at_once_unless_there_was_a_write_just_before() {
+        let start = Instant::now();
+        let pacer = written(start, 0.0);
+        assert_eq!(pacer.due(start + S(3), Change::Hint), Some(start + S(5)));
+        let due = pacer.due(start + S(9), Change::Hint);
+        assert!(due.is_some_and(|due| due <= start + S(9)));
     }
 
     #[test]

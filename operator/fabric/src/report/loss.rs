@@ -1,7 +1,7 @@
 //! Loss anomalies.
 
-use super::{Context, Findings, Judgement, Kind};
-use crate::model::Tally;
+use super::find::{Context, Findings, Judgement, Kind};
+use super::window::Tally;
 
 /// Fewer lost probes than this open nothing: one or two are within what any network drops.
 const FEWEST_LOST: u64 = 3;

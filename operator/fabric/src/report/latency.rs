@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Context, Findings, Judgement, Kind};
-use crate::model::{FlowWindow, ProbeClass, TargetWindow, TimestampMode};
+use super::find::{Context, Findings, Judgement, Kind};
+use super::window::{FlowWindow, TimestampMode, Window};
+use crate::plan::ProbeClass;
 
 /// Round trips that a 99th percentile of device stamps needs to mean something.
 const FEWEST_FOR_P99: u64 = 20;
@@ -56,8 +57,8 @@ impl Figures {
 }
 
 impl Baseline {
-    pub(super) fn new(windows: &[TargetWindow]) -> Self {
-        let counts = |window: &TargetWindow, flow: &FlowWindow| {
+    pub(super) fn new(windows: &[Window<'_>]) -> Self {
+        let counts = |window: &Window<'_>, flow: &FlowWindow| {
             window.timestamps == TimestampMode::Software
                 && window.target.class != ProbeClass::Control
                 && flow.rtt.count > 0
@@ -196,7 +197,7 @@ fn persists(context: &Context<'_>, flow: &FlowWindow, found: &mut Findings) -> b
     let since = context.before.suspected.get(&key).copied().unwrap_or(end);
     found.suspected.insert(key, since);
     end.duration_since(since)
-        .is_ok_and(|age| age >= context.window.target.window)
+        .is_ok_and(|age| age >= context.window.length)
 }
 
 fn flow_verdict(

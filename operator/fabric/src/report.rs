@@ -1,0 +1,15 @@
+//! What an agent makes of its windows: which paths are ill, what its links met, what fits into a status
+//! and when that is written. Pure, so that the agent and the simulator run the very same rules and the
+//! judge ([`crate::diagnose`]) sees in the simulator just what it would see in a cluster.
+
+mod find;
+mod latency;
+mod loss;
+mod pacer;
+mod window;
+
+pub use find::{Finding, FindingKey, Findings, Kind, Limit, Limits, find};
+pub use pacer::{Change, Pacer, Pacing};
+pub use window::{
+    FlowWindow, LocalPort, RttSummary, Rtts, Tally, TargetKey, TimestampMode, Window, rnic_name,
+};
