@@ -8,6 +8,7 @@
 pub mod coverage;
 pub mod diagnose;
 mod hash;
+pub mod judge;
 pub mod localise;
 mod names;
 pub mod plan;

@@ -72,7 +72,7 @@ fn accused(search: &Search<'_>) -> Vec<Accused> {
         .map(|share| {
             let entities: Vec<u32> = share.members.iter().map(|u| search.entity(*u)).collect();
             Accused {
-                entity: share.group,
+                entity: search.entity(share.group),
                 units: pick(&|unit| entities.contains(&search.entity(unit))),
                 share: Some(share.clone()),
             }
@@ -115,7 +115,7 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
         }
     }
     if let Some(share) = &accused.share {
-        add(share.group, whole);
+        add(accused.entity, whole);
         if let Some(member) = share.members.first() {
             // Its members each by itself, under the name of the first.
             add(search.entity(*member), whole - share.odds);
@@ -127,7 +127,10 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
         }
         let own = weights_of(&weights, accused.entity);
         if let Some(group) = share_group {
-            weights.push((group, own + share_odds));
+            match weights.iter_mut().find(|(known, _)| *known == group) {
+                Some((_, known)) => *known = ln_sum(*known, own + share_odds),
+                None => weights.push((group, own + share_odds)),
+            }
         }
     }
     search.put(&taken);
@@ -141,7 +144,7 @@ fn best_share(search: &Search<'_>, accused: &Accused) -> (f64, Option<u32>) {
         for &group in &search.prior.groups[accused.entity as usize] {
             let (odds, _) = search.share_odds_of(group);
             if odds > best.0 {
-                best = (odds, Some(group));
+                best = (odds, Some(search.entity(group)));
             }
         }
     }

@@ -52,6 +52,9 @@ pub enum NetworkError {
     /// A group within a group.
     #[error("component {0:?} is a group; a group's members are components and cables")]
     NestedGroup(ComponentId),
+    /// Narrower than something that is no group.
+    #[error("component {0:?} is no group; only a group has narrower forms")]
+    NoGroup(ComponentId),
     /// A cable of something that is no plain component, or already one half of another cable.
     #[error(
         "component {0:?} cannot be a direction of a cable; take two components that are in no cable"
@@ -85,8 +88,8 @@ pub(super) struct Unit {
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     pub(super) units: Vec<Unit>,
-    /// Cable of a plain component.
-    pub(super) cable_of: Vec<Option<u32>>,
+    /// Cable of a plain component; group of a narrower one.
+    pub(super) form_of: Vec<Option<u32>>,
     /// Cable and groups that a plain component is in.
     pub(super) above: Vec<Vec<u32>>,
     /// Observations with loss.
@@ -131,7 +134,7 @@ impl Network {
         };
         self.above.push(Vec::new());
         self.units.push(Unit { kind, shape, plain });
-        self.cable_of.push(None);
+        self.form_of.push(None);
         self.clean_packets.push(0);
         self.clean_flows.push(0);
         ComponentId(id)
@@ -156,15 +159,15 @@ impl Network {
                 .units
                 .get(id.index())
                 .ok_or(NetworkError::Unknown(id))?;
-            let taken = self.cable_of[id.index()].is_some();
+            let taken = self.form_of[id.index()].is_some();
             if unit.shape != Shape::Plain || taken || forth == back {
                 return Err(NetworkError::NotADirection(id));
             }
         }
         let kind = self.units[forth.index()].kind;
         let cable = self.add(kind, Shape::Cable, vec![forth.0, back.0]);
-        self.cable_of[forth.index()] = Some(cable.0);
-        self.cable_of[back.index()] = Some(cable.0);
+        self.form_of[forth.index()] = Some(cable.0);
+        self.form_of[back.index()] = Some(cable.0);
         Ok(cable)
     }
 
@@ -195,6 +198,26 @@ impl Network {
             list.dedup();
         }
         Ok(self.add(kind, Shape::Group(parts), plain))
+    }
+
+    /// Some of a group's members in which the same switch or host may lose instead: the links of a leaf that
+    /// lead to spines. A suspect is then that group, whichever of the two explains more.
+    ///
+    /// # Errors
+    /// When `whole` is no group, or a member is itself a group or not of this network.
+    pub fn narrower(
+        &mut self,
+        whole: ComponentId,
+        members: &[ComponentId],
+    ) -> Result<ComponentId, NetworkError> {
+        let unit = self.units.get(whole.index());
+        let unit = unit.ok_or(NetworkError::Unknown(whole))?;
+        if !matches!(unit.shape, Shape::Group(_)) || self.form_of[whole.index()].is_some() {
+            return Err(NetworkError::NoGroup(whole));
+        }
+        let group = self.group(unit.kind, members)?;
+        self.form_of[group.index()] = Some(whole.0);
+        Ok(group)
     }
 
     /// `flows` flows that crossed all of `crossed` sent `sent` packets, of which `lost` were lost.

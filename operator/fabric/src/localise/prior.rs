@@ -30,9 +30,9 @@ const MOST_HIDDEN: f64 = 1e3;
 pub(super) struct Prior {
     /// Per unit: ln probability that a given fault is this one (a group: before whole or share).
     ln_unit: Vec<f64>,
-    /// Per unit: ln probability of the directions in it, given its cable.
+    /// Per unit: ln probability of the directions in it given its cable, of its form given its group.
     ln_mode: Vec<f64>,
-    /// Per unit: the cable that it is a direction of, else itself.
+    /// Per unit: the cable that it is a direction of, the group that it is a narrower form of, else itself.
     pub(super) entity: Vec<u32>,
     /// Per unit: groups that its entity is a part of.
     pub(super) groups: Vec<Vec<u32>>,
@@ -48,7 +48,7 @@ impl Prior {
     pub(super) fn new(network: &Network, data: &Data, priors: &Priors) -> Self {
         let count = network.units.len();
         let entity: Vec<u32> = (0..count)
-            .map(|id| network.cable_of[id].unwrap_or(u32::try_from(id).unwrap_or(u32::MAX)))
+            .map(|id| network.form_of[id].unwrap_or(u32::try_from(id).unwrap_or(u32::MAX)))
             .collect();
         let mut prior = Self {
             ln_unit: vec![f64::NEG_INFINITY; count],
@@ -117,15 +117,20 @@ impl Prior {
                 counts[kind] += 1;
             }
         }
+        let mut forms = vec![0_usize; network.units.len()];
+        for id in 0..network.units.len() {
+            forms[self.entity[id] as usize] += usize::from(!self.parts[id].is_empty());
+        }
         let present = |kind: &usize| counts[*kind] > 0;
         let whole: f64 = (0..4).filter(present).map(|kind| SHARES[kind]).sum();
         for id in 0..network.units.len() {
-            self.ln_mode[id] = match (network.units[id].shape == Shape::Cable, self.entity[id]) {
-                (true, _) => BOTH_WAYS.ln(),
-                (false, entity) if entity as usize != id => ONE_WAY.ln(),
-                (false, _) => 0.0,
-            };
             let entity = self.entity[id] as usize;
+            self.ln_mode[id] = match &network.units[id].shape {
+                Shape::Cable => BOTH_WAYS.ln(),
+                Shape::Plain if entity != id => ONE_WAY.ln(),
+                Shape::Plain => 0.0,
+                Shape::Group(_) => -(forms[entity] as f64).ln(),
+            };
             let Some(kind) = slot(network.units[id].kind) else {
                 continue;
             };
@@ -193,7 +198,10 @@ impl Prior {
             likelihood += ways[guilty - found] / choose(parts, guilty);
         }
         let sizes = (parts - lowest + 1) as f64;
-        self.ln_unit[group as usize] + (1.0 - WHOLE).ln() + (likelihood / sizes).ln()
+        self.ln_unit[group as usize]
+            + self.ln_mode[group as usize]
+            + (1.0 - WHOLE).ln()
+            + (likelihood / sizes).ln()
     }
 }
 

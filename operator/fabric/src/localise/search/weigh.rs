@@ -23,6 +23,13 @@ impl Search<'_> {
             .any(|share| share.members.contains(&unit))
     }
 
+    /// Whether a group is guilty in one form or another.
+    fn is_taken(&self, group: u32) -> bool {
+        let whole = self.entity(group);
+        let shared = |share: &Share| self.entity(share.group) == whole;
+        self.is_guilty(whole) || self.shares.iter().any(shared)
+    }
+
     /// Guilty components that no share accounts for, the first unit of each.
     pub(in crate::localise) fn alone(&self) -> Vec<u32> {
         let mut entities = Vec::new();
@@ -86,7 +93,7 @@ impl Search<'_> {
         if self.prior.is_nuisance(unit) {
             return Some(by_itself);
         }
-        if self.shares.iter().any(|share| share.group == unit) {
+        if self.prior.is_group(unit) && self.is_taken(unit) {
             return None;
         }
         for &group in &self.prior.groups[unit as usize] {
@@ -105,7 +112,7 @@ impl Search<'_> {
     /// ln prior odds of one more member of a guilty group; `None` where the group is not guilty.
     fn members_guilty(&self, group: u32) -> Option<f64> {
         let parts = self.prior.parts[group as usize].len() as f64;
-        if self.is_guilty(group) {
+        if self.guilty.iter().any(|guilty| guilty.unit == group) {
             return Some(-parts.ln());
         }
         let share = self.shares.iter().find(|share| share.group == group)?;
@@ -119,7 +126,7 @@ impl Search<'_> {
         let mut tried = Vec::new();
         for unit in self.alone() {
             for &group in &self.prior.groups[unit as usize] {
-                if tried.contains(&group) || self.is_guilty(group) {
+                if tried.contains(&group) || self.is_taken(group) {
                     continue;
                 }
                 tried.push(group);
@@ -198,7 +205,7 @@ impl Search<'_> {
             let mut tried = Vec::new();
             for unit in self.alone() {
                 for &group in &self.prior.groups[unit as usize] {
-                    if tried.contains(&group) || self.is_guilty(group) {
+                    if tried.contains(&group) || self.is_taken(group) {
                         continue;
                     }
                     tried.push(group);
@@ -225,8 +232,7 @@ impl Search<'_> {
         let mut promising: Vec<(f64, u32)> = Vec::new();
         for id in 0..self.prior.parts.len() {
             let group = u32::try_from(id).unwrap_or(u32::MAX);
-            let taken = self.is_guilty(group) || self.shares.iter().any(|s| s.group == group);
-            if !self.prior.is_group(group) || taken {
+            if !self.prior.is_group(group) || self.is_taken(group) {
                 continue;
             }
             let evidence: f64 = self.prior.parts[id]
