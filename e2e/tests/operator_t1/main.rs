@@ -2,6 +2,7 @@
 //! operator is the real program with the rights that the product gives it. Without `T1` in `RDMAMESH_RUNGS` the
 //! tests are listed as ignored.
 
+mod actions;
 mod agents;
 mod cluster;
 mod life;
@@ -54,6 +55,13 @@ const TESTS: &[(&str, Test)] = tests![
     verdicts::a_lossy_pair_is_named_and_cleared,
     verdicts::an_open_case_survives_a_restart_of_the_operator,
     verdicts::a_port_that_goes_down_is_named_by_its_own_agent,
+    actions::a_suspect_node_gets_a_condition_and_loses_it,
+    actions::a_lossy_path_is_no_ground_for_marking_nodes,
+    actions::several_meshes_share_the_condition_of_a_node,
+    actions::taints_keep_within_the_breaker_and_go_with_the_case,
+    actions::a_dry_run_says_what_it_would_taint,
+    actions::nothing_is_left_of_a_mesh_that_went_while_the_operator_was_down,
+    actions::tolerance_keeps_the_fabric_healthy_but_hides_nobody,
 ];
 
 fn main() -> Result<ExitCode> {
