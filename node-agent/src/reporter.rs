@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rdmamesh_api::RdmaProbeAssignmentStatus;
+use rdmamesh_fabric::NodeName;
+use rdmamesh_fabric::report::Paths;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +48,10 @@ pub struct Inputs {
     pub tick: watch::Sender<Option<Arc<Tick>>>,
     /// Counts the writes.
     pub counters: Arc<AgentCounters>,
+    /// This node.
+    pub node: NodeName,
+    /// Where flows go, as far as they are traced.
+    pub paths: Arc<dyn Paths + Send + Sync>,
     /// Identifies this process.
     pub epoch: Arc<str>,
 }
@@ -150,6 +156,8 @@ impl<S: AssignmentSink> Reporter<S> {
 
     fn view<'a>(&'a self, plan: &'a AgentPlan, tick: &'a Tick) -> View<'a> {
         View {
+            node: &self.inputs.node,
+            paths: &*self.inputs.paths,
             epoch: &self.inputs.epoch,
             plan,
             settled: &self.settled,

@@ -24,6 +24,8 @@ use crate::dataplane::{self, DataplaneHandle};
 use crate::http::{Pages, listen, serve};
 use crate::metrics::{AgentCounters, Otlp, Source, State};
 use crate::plan::{AgentPlan, translate};
+use rdmamesh_fabric::report::Untraced;
+
 use crate::reporter::Tick;
 use crate::trace::tracer;
 use crate::{inventory, keys, reporter};
@@ -127,6 +129,8 @@ impl Agent {
             ports: dataplane.ports(),
             tick: wires.tick.clone(),
             counters: Arc::clone(&wires.counters),
+            node: args.node_name.as_str().into(),
+            paths: Arc::new(Untraced),
             epoch: Arc::clone(&wires.epoch),
         };
         let reporter = tokio::spawn(reporter::run(

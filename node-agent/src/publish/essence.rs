@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Change;
-use super::status::{View, mesh_condition};
-use crate::anomaly::FindingKey;
-use crate::model::{LocalPort, ProbeClass, Tally, TickReport};
-use crate::plan::MeshPlan;
+use rdmamesh_fabric::report::News;
 
-/// A loss ratio that moves by more than this factor is drift.
-const RATIO_FACTOR: f64 = 2.0;
+use super::status::{View, mesh_condition};
+use crate::anomaly::windows;
+use crate::plan::MeshPlan;
 
 /// Anomalies, conditions and plans, without the figures that change every second.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,9 +16,7 @@ pub struct Essence {
     /// The object that it is written to.
     uid: Option<Arc<str>>,
     meshes: BTreeMap<Arc<str>, Mesh>,
-    anomalies: BTreeMap<FindingKey, f64>,
-    /// So many probes were not judged that the figures prove little.
-    doubtful: bool,
+    news: News,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,16 +43,12 @@ impl Essence {
             }
         };
         let meshes = view.plan.meshes.iter();
-        let findings = view.findings.iter();
         Self {
             uid: view.plan.uid.clone(),
             meshes: meshes
                 .map(|mesh| (Arc::clone(&mesh.name), essence(mesh)))
                 .collect(),
-            anomalies: findings
-                .map(|finding| (finding.key.clone(), finding.loss_ratio))
-                .collect(),
-            doubtful: doubtful(view.report),
+            news: News::new(&windows(view.report), view.findings),
         }
     }
 
@@ -64,7 +56,7 @@ impl Essence {
     pub fn change_since(&self, written: Option<&Self>) -> Change {
         let Some(written) = written else {
             let something = self.meshes.is_empty()
-                || !self.anomalies.is_empty()
+                || self.news.has_anomalies()
                 || self.meshes.values().any(|mesh| mesh.settled);
             return if something {
                 Change::News
@@ -72,19 +64,10 @@ impl Essence {
                 Change::Silent
             };
         };
-        let same_anomalies = self.anomalies.keys().eq(written.anomalies.keys());
-        // Figures that prove nothing must not stand until the next refresh once there are better ones.
-        let better = written.doubtful && !self.doubtful;
-        let other = self.uid != written.uid || better || !same_anomalies;
-        if other || self.meshes_are_news(written) {
+        if self.uid != written.uid || self.meshes_are_news(written) {
             return Change::News;
         }
-        let moved = self
-            .anomalies
-            .values()
-            .zip(written.anomalies.values())
-            .any(|(now, then)| *now > then * RATIO_FACTOR || *then > now * RATIO_FACTOR);
-        if moved { Change::Drift } else { Change::Same }
+        self.news.change_since(&written.news)
     }
 
     /// A mesh whose new plan has not settled has no results to tell of yet.
@@ -98,23 +81,4 @@ impl Essence {
         };
         gone || self.meshes.iter().any(changed)
     }
-}
-
-/// Whether on some RNIC the unresolved probes could be all those to one of its targets, or more than a
-/// quarter of the probes were not judged at all.
-fn doubtful(report: &TickReport) -> bool {
-    let mut sums: BTreeMap<(&str, &LocalPort), (Tally, u64)> = BTreeMap::new();
-    for window in &report.targets {
-        if window.target.class != ProbeClass::Control {
-            let sum = sums
-                .entry((&window.target.mesh, &window.local))
-                .or_default();
-            sum.0 += window.tally;
-            sum.1 += 1;
-        }
-    }
-    sums.values().any(|(tally, targets)| {
-        let a_target_lacks = tally.unresolved > 0 && tally.unresolved * targets * 2 >= tally.sent;
-        a_target_lacks || (tally.unresolved + tally.host_delayed) * 4 > tally.sent
-    })
 }

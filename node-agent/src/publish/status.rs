@@ -1,24 +1,36 @@
 //! The status of an assignment, built of plan, report, findings and port health.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rdmamesh_api::RdmaProbeAssignmentStatus;
-use rdmamesh_api::assignment::{Anomaly, AnomalyKind, MeshReport, RnicReport, Timestamps};
+use rdmamesh_api::assignment::{
+    Anomaly, AnomalyKind, LinkTally, LossyPath, MAX_STATUS_BYTES, MeshReport, RnicReport,
+    Timestamps,
+};
 use rdmamesh_api::condition::PROBING;
+use rdmamesh_fabric::NodeName;
+use rdmamesh_fabric::diagnose::{self, Hop, RnicTally};
+use rdmamesh_fabric::report::{self, Content, Paths, Quantiles};
 
 use super::condition::{condition, kube_time};
 use super::fit;
 use super::settled::{Idle, Settled};
-use crate::anomaly::{Finding, Kind};
-use crate::model::{LocalPort, ProbeClass, RttHistogram, Tally, TickReport, TimestampMode};
+use crate::anomaly::{Finding, windows};
+use crate::model::{LocalPort, ProbeClass, RttHistogram, TargetWindow, TickReport, TimestampMode};
 use crate::plan::target::api_class;
 use crate::plan::{AgentPlan, MeshPlan};
+
+/// Hops of a path that the API takes at most.
+const MAX_HOPS: usize = 16;
 
 /// Everything that a status is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
+    /// This node.
+    pub node: &'a NodeName,
     /// Identifies this process.
     pub epoch: &'a str,
     /// The plan in force.
@@ -29,6 +41,8 @@ pub struct View<'a> {
     pub report: &'a TickReport,
     /// What is ill, worst first.
     pub findings: &'a [Finding],
+    /// Where flows go, as far as they are traced.
+    pub paths: &'a (dyn Paths + Send + Sync),
     /// Planned ports that do not probe.
     pub idle: &'a Idle,
     /// The status before this one, for transition times.
@@ -39,45 +53,61 @@ pub struct View<'a> {
 
 /// Builds the status; it is never larger than [`rdmamesh_api::assignment::MAX_STATUS_BYTES`] of JSON.
 pub fn assignment_status(view: &View<'_>) -> RdmaProbeAssignmentStatus {
+    let windows = windows(view.report);
+    let meshes = &view.plan.meshes;
+    let mut contents: Vec<Content> = meshes
+        .iter()
+        .map(|mesh| {
+            Content::of(
+                &windows,
+                (view.node, &mesh.name),
+                &mesh.ports,
+                view.findings,
+                (view.paths, &|port| quantiles(view.report, mesh, port)),
+            )
+        })
+        .collect();
     let mut status = RdmaProbeAssignmentStatus {
         reported_at: Some(kube_time(view.now)),
         epoch: Some(view.epoch.to_owned()),
-        meshes: view
-            .plan
-            .meshes
-            .iter()
-            .map(|mesh| report(view, mesh))
-            .collect(),
+        meshes: meshes.iter().map(|mesh| frame(view, mesh)).collect(),
     };
+    let room = MAX_STATUS_BYTES.saturating_sub(fit::size_of_json(&status));
+    report::fit(&mut contents, room);
+    for ((report, mesh), content) in status.meshes.iter_mut().zip(meshes).zip(contents) {
+        fill(report, view.report, mesh, content);
+    }
     fit::to_limit(&mut status);
     status
 }
 
-fn report(view: &View<'_>, mesh: &MeshPlan) -> MeshReport {
+/// A mesh's report without the lists that can grow.
+fn frame(view: &View<'_>, mesh: &MeshPlan) -> MeshReport {
     let settled = view.settled.contains(&mesh.name, &mesh.plan_hash);
-    let windows = || {
-        let of_mesh = |window: &&crate::model::TargetWindow| window.target.mesh == mesh.name;
-        view.report.targets.iter().filter(of_mesh)
-    };
-    let end = windows().map(|window| window.end).max();
+    let of_mesh = |window: &&TargetWindow| window.target.mesh == mesh.name;
+    let windows = view.report.targets.iter().filter(of_mesh);
+    let end = windows.map(|window| window.end).max();
     MeshReport {
         name: mesh.name.to_string(),
         plan_hash: mesh.plan_hash.clone(),
         conditions: vec![mesh_condition(view, mesh, settled)],
         window_end: end.filter(|_| settled).map(kube_time),
-        rnics: mesh
-            .ports
-            .iter()
-            .map(|port| rnic(view.report, mesh, port))
-            .collect(),
-        anomalies: view
-            .findings
-            .iter()
-            .filter(|finding| finding.key.target.mesh == mesh.name)
-            .map(anomaly)
-            .collect(),
         ..MeshReport::default()
     }
+}
+
+fn fill(report: &mut MeshReport, ticked: &TickReport, mesh: &MeshPlan, content: Content) {
+    let rnics = content.rnics.into_iter();
+    report.rnics = rnics.map(|tally| rnic(ticked, mesh, tally)).collect();
+    report.anomalies = content.anomalies.into_iter().map(anomaly).collect();
+    report.anomalies_omitted = content.anomalies_omitted;
+    report.links = content.links.links.iter().map(link).collect();
+    report.lossy_paths = content
+        .links
+        .lossy_paths
+        .into_iter()
+        .map(lossy_path)
+        .collect();
 }
 
 /// Whether the mesh's plan is carried out. The message holds nothing that changes from second to second.
@@ -147,36 +177,51 @@ pub(super) fn mesh_condition(view: &View<'_>, mesh: &MeshPlan, settled: bool) ->
     )
 }
 
-/// The sums of one local port over all its targets in the mesh; plain-IP control probes stay out.
-fn rnic(report: &TickReport, mesh: &MeshPlan, port: &LocalPort) -> RnicReport {
-    let (mut tally, mut rtt) = (Tally::default(), RttHistogram::default());
-    let (mut timestamps, mut sources) = (Timestamps::Software, std::collections::BTreeSet::new());
-    let windows = report.targets.iter().filter(|window| {
+/// Round-trip times of one local port over all its targets in the mesh.
+fn quantiles(report: &TickReport, mesh: &MeshPlan, port: &LocalPort) -> Quantiles {
+    let mut rtt = RttHistogram::default();
+    of_port(report, mesh, port).for_each(|window| rtt.merge(&window.rtt));
+    (rtt.quantile(0.5), rtt.quantile(0.99))
+}
+
+/// The windows of one local port in a mesh; plain-IP control probes stay out.
+fn of_port<'a>(
+    report: &'a TickReport,
+    mesh: &'a MeshPlan,
+    port: &'a LocalPort,
+) -> impl Iterator<Item = &'a TargetWindow> {
+    report.targets.iter().filter(move |window| {
         window.local == *port
             && window.target.mesh == mesh.name
             && window.target.class != ProbeClass::Control
-    });
-    for window in windows {
-        tally += window.tally;
-        rtt.merge(&window.rtt);
+    })
+}
+
+fn rnic(report: &TickReport, mesh: &MeshPlan, tally: RnicTally) -> RnicReport {
+    let port = LocalPort::new(tally.device.as_str(), tally.port);
+    let (mut timestamps, mut sources) = (Timestamps::Software, BTreeSet::new());
+    for window in of_port(report, mesh, &port) {
         timestamps = api_timestamps(window.timestamps);
         sources.extend(window.flows.iter().filter_map(|flow| flow.source_port));
     }
     RnicReport {
-        device: port.device.to_string(),
-        port: port.port,
-        // What the local device refused never left; what was answered with impossible stamps was answered.
-        sent: tally.sent.saturating_sub(tally.send_error),
-        ok: tally.ok + tally.invalid,
+        device: tally.device.to_string(),
+        port: tally.port,
+        sent: tally.sent,
+        ok: tally.ok,
         lost: tally.lost,
         late: tally.late,
         host_delayed: tally.host_delayed,
         unresolved: tally.unresolved,
-        p50: rtt.quantile(0.5).map(Into::into),
-        p99: rtt.quantile(0.99).map(Into::into),
+        p50: tally.p50.map(Into::into),
+        p99: tally.p99.map(Into::into),
         timestamps,
         flow_sources: u16::try_from(sources.len()).unwrap_or(u16::MAX),
-        errors: BTreeMap::new(),
+        errors: tally
+            .errors
+            .into_iter()
+            .map(|(counter, by)| (counter.to_string(), by))
+            .collect(),
     }
 }
 
@@ -188,31 +233,57 @@ pub(crate) const fn api_timestamps(mode: TimestampMode) -> Timestamps {
     }
 }
 
-fn anomaly(finding: &Finding) -> Anomaly {
-    let key = &finding.key;
-    let target = &key.target;
+fn anomaly(anomaly: diagnose::Anomaly) -> Anomaly {
+    let hop = |hop: Option<IpAddr>| hop.map_or_else(String::new, |address| address.to_string());
     Anomaly {
-        kind: match key.kind {
-            Kind::Loss => AnomalyKind::Loss,
-            Kind::Latency => AnomalyKind::Latency,
+        kind: match anomaly.kind {
+            diagnose::AnomalyKind::Loss => AnomalyKind::Loss,
+            diagnose::AnomalyKind::Latency => AnomalyKind::Latency,
         },
-        device: key.local.device.to_string(),
-        port: key.local.port,
-        class: api_class(target.class),
-        target: crate::model::rnic_name(&target.peer_node, &target.peer_device, target.peer_port),
-        // Where no source port is known (InfiniBand), the flow's index tells flows apart.
-        flow: key.flow.map(|index| finding.source_port.unwrap_or(index)),
-        sent: finding.sent,
-        lost: finding.lost,
-        lost_forward: 0,
-        lost_return: 0,
-        p50: None,
-        p99: finding.p99.map(Into::into),
-        baseline: None,
-        // A probe counts as lost only if its peer answered over plain IP afterwards.
-        ip_reachable: (finding.lost > 0).then_some(true),
-        path: Vec::new(),
-        since: kube_time(finding.since),
+        device: anomaly.device.to_string(),
+        port: anomaly.port,
+        class: api_class(anomaly.class),
+        target: anomaly.target.to_string(),
+        flow: anomaly.flow,
+        sent: anomaly.sent,
+        lost: anomaly.lost,
+        lost_forward: anomaly.lost_forward,
+        lost_return: anomaly.lost_return,
+        p50: anomaly.p50.map(Into::into),
+        p99: anomaly.p99.map(Into::into),
+        baseline: anomaly.baseline.map(Into::into),
+        ip_reachable: anomaly.ip_reachable,
+        path: anomaly.path.into_iter().take(MAX_HOPS).map(hop).collect(),
+        since: kube_time(anomaly.since.into()),
+    }
+}
+
+fn link(link: &diagnose::LinkTally) -> LinkTally {
+    let hop = |hop: &Hop| match hop {
+        Hop::Router(address) => address.to_string(),
+        Hop::Unknown => String::new(),
+        Hop::Rnic(rnic) => rnic.to_string(),
+    };
+    LinkTally {
+        from: hop(&link.from),
+        to: hop(&link.to),
+        crossed: link.crossed,
+        lossy: link.lossy,
+        slow: link.slow,
+        sent: link.sent,
+        lost: link.lost,
+        hop_sent: link.hop_sent,
+        hop_answered: link.hop_answered,
+        hop_rtt: link.hop_rtt.map(Into::into),
+    }
+}
+
+fn lossy_path(path: diagnose::LossyPath) -> LossyPath {
+    LossyPath {
+        links: path.links.into_iter().take(MAX_HOPS).collect(),
+        flows: path.flows,
+        sent: path.sent,
+        lost: path.lost,
     }
 }
 

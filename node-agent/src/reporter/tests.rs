@@ -2,6 +2,8 @@ use std::sync::Mutex;
 
 use rdmamesh_api::assignment::MeshReport;
 
+use rdmamesh_fabric::report::Untraced;
+
 use super::*;
 use crate::model::{
     FabricAddress, GidIndex, LocalPort, Peer, PortActivity, PortPlan, ProbeClass, ProbePlan,
@@ -135,6 +137,8 @@ impl World {
             ports: ports.subscribe(),
             tick,
             counters: Arc::default(),
+            node: "host1".into(),
+            paths: Arc::new(Untraced),
             epoch: "ab".into(),
         };
         Self {
@@ -255,6 +259,8 @@ async fn a_server_that_hangs_does_not_hold_up_the_end() {
         ports: watch::Sender::new(Vec::new()).subscribe(),
         tick: watch::Sender::default(),
         counters: Arc::default(),
+        node: "host1".into(),
+        paths: Arc::new(Untraced),
         epoch: "ab".into(),
     };
     let task = tokio::spawn(run(Arc::new(Hung), inputs, CancellationToken::new()));

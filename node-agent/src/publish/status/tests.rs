@@ -8,6 +8,8 @@ use rdmamesh_api::assignment::{MAX_ANOMALIES, MAX_STATUS_BYTES};
 use super::super::fit::size_of_json;
 use super::super::{Change, Essence, Pacer, Pacing};
 use super::*;
+use rdmamesh_fabric::report::{Tally, Untraced};
+
 use crate::anomaly::Findings;
 use crate::model::{
     FabricAddress, FlowWindow, GidIndex, Peer, PortActivity, PortHealth, PortPlan, ProbePlan,
@@ -55,6 +57,7 @@ struct World {
     settled: Settled,
     idle: Idle,
     start: Instant,
+    node: NodeName,
 }
 
 impl World {
@@ -112,6 +115,7 @@ impl World {
             settled: Settled::default(),
             idle: Idle::default(),
             start: Instant::now(),
+            node: "host1".into(),
         };
         world.measure(lost, second);
         world
@@ -178,6 +182,8 @@ impl World {
 
     fn view(&self) -> View<'_> {
         View {
+            node: &self.node,
+            paths: &Untraced,
             epoch: "00112233aabbccdd",
             plan: &self.plan,
             settled: &self.settled,
@@ -294,17 +300,28 @@ fn nothing_is_written_before_a_window_has_settled() {
 fn figures_alone_are_no_news_and_beginnings_and_ends_are() {
     let mut world = World::new(&["m"], 1, 2, 0, 5);
     let healthy = world.essence();
-    world.measure(1, 6);
+    world.measure(0, 6);
     assert_eq!(world.essence().change_since(Some(&healthy)), Change::Same);
     world.measure(10, 7);
     let ill = world.essence();
     assert_eq!(ill.change_since(Some(&healthy)), Change::News);
-    world.measure(19, 8);
-    assert_eq!(world.essence().change_since(Some(&ill)), Change::Same);
     world.measure(25, 9);
     assert_eq!(world.essence().change_since(Some(&ill)), Change::Drift);
     world.measure(0, 10);
     assert_eq!(world.essence().change_since(Some(&ill)), Change::News);
+}
+
+#[test]
+fn one_lost_probe_is_a_hint_and_what_goes_on_losing_is_told_again() {
+    let mut world = World::new(&["m"], 1, 2, 0, 5);
+    let healthy = world.essence();
+    world.measure(1, 6);
+    let hint = world.essence();
+    assert_eq!(hint.change_since(Some(&healthy)), Change::Hint);
+    world.measure(2, 7);
+    assert_eq!(world.essence().change_since(Some(&hint)), Change::Drift);
+    world.measure(0, 8);
+    assert_eq!(world.essence().change_since(Some(&hint)), Change::Hint);
 }
 
 #[test]

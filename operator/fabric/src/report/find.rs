@@ -52,10 +52,18 @@ pub struct Finding {
     pub sent: u64,
     /// Probes of the window that were lost.
     pub lost: u64,
+    /// Those of them that the peer has never seen.
+    pub lost_forward: u64,
+    /// Those of them that the peer has seen: their answer was lost.
+    pub lost_return: u64,
     /// Lost out of the probes that say something about the fabric, 0 to 1.
     pub loss_ratio: f64,
+    /// Median network round-trip time; `None` without round trips.
+    pub p50: Option<Duration>,
     /// 99th percentile of network round-trip time; `None` without round trips.
     pub p99: Option<Duration>,
+    /// The round-trip time that it was compared with; latency only.
+    pub baseline: Option<Duration>,
     /// How bad, for sorting among findings of one kind: larger is worse.
     pub severity: f64,
     /// End of the first window in which it was seen.
@@ -208,17 +216,25 @@ impl Context<'_> {
         let flow = flow.and_then(|position| self.window.flows.get(position));
         let key = self.key(kind, flow.map(|flow| flow.flow));
         let tally = flow.map_or(self.window.tally, |flow| flow.tally);
-        let p99 = match flow {
-            Some(flow) => (flow.rtt.count > 0).then_some(flow.rtt.p99),
-            None => self.window.rtt.quantile(0.99),
+        let (p50, p99) = match flow {
+            Some(flow) if flow.rtt.count > 0 => (Some(flow.rtt.p50), Some(flow.rtt.p99)),
+            Some(_) => (None, None),
+            None => (
+                self.window.rtt.quantile(0.5),
+                self.window.rtt.quantile(0.99),
+            ),
         };
         Finding {
             since: self.before.since(&key).unwrap_or(self.window.end),
             source_port: flow.and_then(|flow| flow.source_port),
             sent: tally.sent,
             lost: tally.lost,
+            lost_forward: tally.lost_forward,
+            lost_return: tally.lost_return,
             loss_ratio: tally.loss_ratio().unwrap_or(0.0),
+            p50,
             p99,
+            baseline: None,
             severity,
             key,
         }

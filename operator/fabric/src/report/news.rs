@@ -1,0 +1,94 @@
+//! How much of what an agent found is news.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::find::{Finding, FindingKey};
+use super::pacer::Change;
+use super::window::{LocalPort, Tally, Window};
+use crate::plan::ProbeClass;
+
+/// A loss ratio that moves by more than this factor is drift.
+const RATIO_FACTOR: f64 = 2.0;
+
+/// Findings and losses, without the figures that change every second.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct News {
+    anomalies: BTreeMap<FindingKey, f64>,
+    /// Per mesh, probes of the window that were lost on their way there.
+    lost: BTreeMap<Arc<str>, u64>,
+    /// So many probes were not judged that the figures prove little.
+    doubtful: bool,
+}
+
+impl News {
+    /// What is worth telling of a tick's windows and findings.
+    #[must_use]
+    pub fn new(windows: &[Window<'_>], findings: &[Finding]) -> Self {
+        let mut lost: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        for window in windows.iter().filter(|window| is_rdma(window)) {
+            let on_the_way = window.tally.lost_on_the_way();
+            if on_the_way > 0 {
+                *lost.entry(Arc::clone(&window.target.mesh)).or_default() += on_the_way;
+            }
+        }
+        let anomalies = findings.iter();
+        Self {
+            anomalies: anomalies.map(|f| (f.key.clone(), f.loss_ratio)).collect(),
+            lost,
+            doubtful: doubtful(windows),
+        }
+    }
+
+    /// Whether some path is ill.
+    #[must_use]
+    pub fn has_anomalies(&self) -> bool {
+        !self.anomalies.is_empty()
+    }
+
+    /// How this differs from what was written before: `News`, `Hint`, `Drift` or `Same`.
+    #[must_use]
+    pub fn change_since(&self, written: &Self) -> Change {
+        // Figures that prove nothing must not stand until the next refresh once there are better ones.
+        let better = written.doubtful && !self.doubtful;
+        if better || !self.anomalies.keys().eq(written.anomalies.keys()) {
+            return Change::News;
+        }
+        let lost = |news: &Self, mesh: &Arc<str>| news.lost.get(mesh).copied().unwrap_or(0);
+        let meshes = || self.lost.keys().chain(written.lost.keys());
+        let hints = |now: u64, then: u64| (now == 0) != (then == 0) || now > then * 3 + 2;
+        if meshes().any(|mesh| hints(lost(self, mesh), lost(written, mesh))) {
+            return Change::Hint;
+        }
+        let moved = self
+            .anomalies
+            .values()
+            .zip(written.anomalies.values())
+            .any(|(now, then)| *now > then * RATIO_FACTOR || *then > now * RATIO_FACTOR);
+        // What goes on losing is told again and again, so that it can be told from what was lost once.
+        if moved || !self.lost.is_empty() {
+            Change::Drift
+        } else {
+            Change::Same
+        }
+    }
+}
+
+fn is_rdma(window: &Window<'_>) -> bool {
+    window.target.class != ProbeClass::Control
+}
+
+/// Whether on some RNIC the unresolved probes could be all those to one of its targets, or more than a
+/// quarter of the probes were not judged at all.
+fn doubtful(windows: &[Window<'_>]) -> bool {
+    let mut sums: BTreeMap<(&str, &LocalPort), (Tally, u64)> = BTreeMap::new();
+    for window in windows.iter().filter(|window| is_rdma(window)) {
+        let sum = sums.entry((&window.target.mesh, window.local)).or_default();
+        sum.0 += window.tally;
+        sum.1 += 1;
+    }
+    sums.values().any(|(tally, targets)| {
+        let a_target_lacks = tally.unresolved > 0 && tally.unresolved * targets * 2 >= tally.sent;
+        a_target_lacks || (tally.unresolved + tally.host_delayed) * 4 > tally.sent
+    })
+}
