@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub use crate::verify::VerifyArgs;
+
 /// Operator of RdmaMesh: plans meshes of RDMA probes and judges what their agents report.
 #[derive(Debug, Parser)]
 #[command(name = "rdmamesh-operator", version, about)]
@@ -20,6 +22,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print the CustomResourceDefinitions as YAML, ready for `kubectl apply --server-side -f -`.
     Crds,
+    /// Look at an installation and say what is in place and what is not; `helm test` runs this.
+    Verify(VerifyArgs),
 }
 
 /// Flags of `run`.

@@ -17,6 +17,7 @@
 //! * [`actions`] leaves conditions and taints on nodes that verdicts suspect.
 //! * [`lease`] decides which replica writes; the others keep their copies warm and write nothing.
 //! * [`http`] and [`metrics`] are for probes and Prometheus.
+//! * [`verify`] is a command of its own: it looks at an installation from outside.
 //!
 //! Everything between reading and writing is a pure function with the time passed in. Planning and
 //! judging themselves live in `rdmamesh-fabric`; this crate knows Kubernetes and no verbs.
@@ -43,6 +44,7 @@ pub mod run;
 pub mod select;
 pub mod status;
 pub mod validate;
+pub mod verify;
 pub mod watch;
 
 /// Field manager of everything the operator writes that is not one mesh's entry of an assignment.

@@ -2,24 +2,28 @@
 #![forbid(unsafe_code)]
 
 use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use rdmamesh_operator::args::{Cli, Command, LogFormat};
+use rdmamesh_operator::args::{Cli, Command, LogFormat, VerifyArgs};
+use rdmamesh_operator::verify::finding::Level;
 use tracing_subscriber::EnvFilter;
 
 /// The client libraries log every attempt of every request that fails; the operator says so once itself.
 const DEFAULT_FILTER: &str = "info,kube_client=off,kube_runtime=error";
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Run(args) => {
             log(args.log_format);
-            rdmamesh_operator::run::run(args).await
+            rdmamesh_operator::run::run(args).await?;
         }
-        Command::Crds => crds(),
+        Command::Crds => crds()?,
+        Command::Verify(args) => return verify(&args).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn log(format: LogFormat) {
@@ -42,4 +46,14 @@ fn crds() -> anyhow::Result<()> {
         write!(out, "---\n{yaml}").context("failed to write to stdout")?;
     }
     Ok(())
+}
+
+async fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let findings = rdmamesh_operator::verify::verify(args).await?;
+    let mut out = std::io::stdout().lock();
+    for finding in &findings {
+        writeln!(out, "{finding}").context("failed to write to stdout")?;
+    }
+    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
