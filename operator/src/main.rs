@@ -55,5 +55,9 @@ async fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "{finding}").context("failed to write to stdout")?;
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
