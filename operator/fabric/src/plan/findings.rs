@@ -130,6 +130,14 @@ pub enum Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Excluded {
+                state: NodeState::NoInventory,
+                nodes,
+            } => write!(
+                f,
+                "no inventory from the agent on {nodes}: `kubectl get pods -A -o wide -l \
+                 app.kubernetes.io/component=agent` shows whether it runs; left out until it reports"
+            ),
             Self::Excluded { state, nodes } => {
                 write!(f, "{}: {nodes}; left out until that ends", state.describe())
             }
