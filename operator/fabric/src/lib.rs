@@ -14,6 +14,8 @@ mod names;
 pub mod plan;
 mod rate;
 pub mod report;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 mod time;
 
 pub use names::{DeviceName, GroupName, MeshName, NodeName, RnicName, RnicNameError};
