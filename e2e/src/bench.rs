@@ -16,7 +16,7 @@ use crate::child::Lifetime;
 use crate::fabric::FabricSpec;
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::rig::{Options, Rig};
+use crate::rig::{Options, Rig, World};
 use crate::runner::fabric::FabricWorld;
 
 mod cost;
@@ -77,6 +77,7 @@ impl Bench {
             fabric,
             lifetime: Lifetime::Tied,
             product: true,
+            world: World::Fabric,
         };
         Rig::up(options, progress.clone()).await
     }

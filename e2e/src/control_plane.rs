@@ -1,5 +1,6 @@
-//! A Kubernetes control plane on this machine: etcd, API server and the controllers that a cluster without kubelets
-//! needs. Real admission, RBAC, CRDs and watches; no node runs in it.
+//! A Kubernetes control plane on this machine: etcd, API server and controllers. Real admission, RBAC, CRDs and
+//! watches. Without [`Nodes`] it has the controllers that a cluster without kubelets needs; with them it has a
+//! scheduler and what runs workloads, and credentials for each kubelet (see [`crate::cluster`]).
 //!
 //! It works without the fabric VM: tests start one with [`ControlPlane::start`] and it ends with them.
 
@@ -14,13 +15,16 @@ use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::tools::{self, Tool};
 
+pub mod audit;
 pub mod credentials;
 mod flags;
 pub mod manifests;
 pub mod nodes;
 pub mod pki;
+pub mod workers;
 
 use pki::Authority;
+pub use workers::Nodes;
 
 /// How long the API server may take to answer /readyz, without KVM and on two busy cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -46,6 +50,8 @@ pub struct ControlPlane {
     etcd: Child,
     api_server: Child,
     controller_manager: Child,
+    /// Present in a cluster with nodes.
+    scheduler: Option<Child>,
     /// Whether this process started it; one that was read from a state file is another's to end.
     #[serde(skip)]
     owned: bool,
@@ -65,7 +71,7 @@ impl ControlPlane {
         tools::go::ensure(&layout, &Progress::new(), Tool::CONTROL_PLANE).await?;
         let port = free_port()?;
         let folder = layout.run(&format!("api-{}-{port}", std::process::id()));
-        let mut plane = Self::start_in(&layout, folder, Lifetime::Tied).await?;
+        let mut plane = Self::start_in(&layout, folder, Lifetime::Tied, &Nodes::None).await?;
         plane.alone = true;
         plane.install_product(&layout).await?;
         Ok(plane)
@@ -75,7 +81,12 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When it does not become ready; the message has the last log lines.
-    pub async fn start_in(layout: &Layout, folder: PathBuf, lifetime: Lifetime) -> Result<Self> {
+    pub async fn start_in(
+        layout: &Layout,
+        folder: PathBuf,
+        lifetime: Lifetime,
+        nodes: &Nodes,
+    ) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let ports = Ports {
             etcd_client: free_port()?,
@@ -97,16 +108,21 @@ impl ControlPlane {
                 &certificate.into(),
             )?;
         }
+        workers::prepare(&folder, &authority, ports.api, nodes)?;
+        audit::prepare(layout, &folder)?;
+        let with_nodes = *nodes != Nodes::None;
         let starter = Starter {
             layout,
             folder: &folder,
             ports,
             lifetime,
+            with_nodes,
         };
         let plane = Self {
             etcd: starter.etcd()?,
             api_server: starter.api_server()?,
             controller_manager: starter.controller_manager()?,
+            scheduler: with_nodes.then(|| starter.scheduler()).transpose()?,
             folder: folder.clone(),
             lifetime,
             ports,
@@ -147,18 +163,22 @@ impl ControlPlane {
         credentials::client(&self.admin_kubeconfig()).await
     }
 
+    fn children(&self) -> impl Iterator<Item = &Child> {
+        [&self.etcd, &self.api_server, &self.controller_manager]
+            .into_iter()
+            .chain(&self.scheduler)
+    }
+
     /// Log files by program.
     pub fn logs(&self) -> Vec<(String, PathBuf)> {
-        [&self.etcd, &self.api_server, &self.controller_manager]
-            .iter()
+        self.children()
             .map(|child| (child.name.clone(), child.log.clone()))
             .collect()
     }
 
     /// Names of programs that should run and do not.
     pub fn ended(&self) -> Vec<&str> {
-        [&self.etcd, &self.api_server, &self.controller_manager]
-            .iter()
+        self.children()
             .filter(|child| !child.is_alive())
             .map(|child| child.name.as_str())
             .collect()
@@ -194,6 +214,7 @@ impl ControlPlane {
                 folder: &self.folder,
                 ports: self.ports,
                 lifetime: self.lifetime,
+                with_nodes: self.scheduler.is_some(),
             };
             self.api_server = starter.api_server()?;
         }
@@ -232,7 +253,9 @@ impl ControlPlane {
     /// # Errors
     /// When a program does not end even when killed.
     pub async fn stop(&self) -> Result<()> {
-        self.controller_manager.kill().await?;
+        for child in self.scheduler.iter().chain([&self.controller_manager]) {
+            child.kill().await?;
+        }
         self.api_server.stop(STOP_GRACE).await?;
         self.etcd.stop(STOP_GRACE).await
     }
@@ -243,7 +266,7 @@ impl Drop for ControlPlane {
         if self.lifetime == Lifetime::Detached || !self.owned {
             return;
         }
-        for child in [&self.controller_manager, &self.api_server, &self.etcd] {
+        for child in self.children() {
             // Failing here leaves the process to the pipe it is tied with.
             child.signal(nix::sys::signal::Signal::SIGTERM).ok();
         }
@@ -273,6 +296,7 @@ struct Starter<'a> {
     folder: &'a Path,
     ports: Ports,
     lifetime: Lifetime,
+    with_nodes: bool,
 }
 
 impl Starter<'_> {
@@ -295,7 +319,7 @@ impl Starter<'_> {
     fn api_server(&self) -> Result<Child> {
         self.start(
             Tool::KubeApiserver,
-            flags::api_server(self.folder, &self.ports),
+            flags::api_server(self.layout, self.folder, &self.ports, self.with_nodes),
         )
     }
 
@@ -303,7 +327,12 @@ impl Starter<'_> {
         let kubeconfig = kubeconfig_path(self.folder, "system:kube-controller-manager");
         self.start(
             Tool::KubeControllerManager,
-            flags::controller_manager(self.folder, &kubeconfig),
+            flags::controller_manager(self.folder, &kubeconfig, self.with_nodes),
         )
+    }
+
+    fn scheduler(&self) -> Result<Child> {
+        let kubeconfig = kubeconfig_path(self.folder, workers::SCHEDULER);
+        self.start(Tool::KubeScheduler, flags::scheduler(&kubeconfig))
     }
 }

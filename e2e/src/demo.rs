@@ -15,7 +15,7 @@ use crate::child::Lifetime;
 use crate::fabric::FabricSpec;
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::rig::{Options, Rig};
+use crate::rig::{Options, Rig, World};
 
 /// The mesh that a newcomer would write: everything else is a default.
 const MESH: &str = "\
@@ -62,6 +62,7 @@ impl Demo {
                 Lifetime::Tied
             },
             product: true,
+            world: World::Fabric,
         };
         let mut rig = Rig::up(options, Progress::new()).await?;
         let shown = Stage::new(&rig)?.play(&mut rig).await;

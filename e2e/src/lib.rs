@@ -8,6 +8,9 @@
 //!  OpenTelemetry Collector ── metrics sink (JSON lines) ◄─┘
 //! ```
 //!
+//! World fabric is the picture above; in world cluster ([`cluster`]) every host is a Kubernetes node, and operator and
+//! agents are pods that Helm installed.
+//!
 //! [`rig::Rig`] is the handle the scenario runner and the tests work with: it brings all of this up, applies and
 //! clears [`fault::Fault`]s, and restarts single processes. [`control_plane::ControlPlane`] also works alone, for
 //! tests that need a real API server and no fabric. The programs that are not ours come from [`tools`].
@@ -17,6 +20,7 @@ pub mod bench;
 pub mod channel;
 pub mod child;
 pub mod cli;
+pub mod cluster;
 pub mod control_plane;
 pub mod demo;
 pub mod fabric;

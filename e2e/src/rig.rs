@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::Guest;
 use crate::child::Lifetime;
+use crate::cluster::Cluster;
 use crate::control_plane::ControlPlane;
 use crate::fabric::{Fabric, FabricSpec};
 use crate::fault::Fault;
@@ -23,12 +24,14 @@ use crate::vm::Vm;
 
 mod agents;
 mod faults;
+mod nodes;
 mod operator;
 pub mod registry;
 mod up;
 
 pub use agents::AGENT_HTTP_PORT;
-pub use up::Options;
+pub(crate) use agents::log_filter;
+pub use up::{Options, World};
 
 /// Name of an environment when none is given.
 pub const DEFAULT_NAME: &str = "default";
@@ -48,6 +51,8 @@ struct State {
     /// Present when the product runs.
     operator: Option<operator::Operator>,
     agents: bool,
+    /// Present in world cluster.
+    cluster: Option<Cluster>,
     faults: BTreeMap<String, Fault>,
 }
 
@@ -172,9 +177,13 @@ impl Rig {
         if let Some(operator) = &self.state.operator {
             logs.push((operator.process.name.clone(), operator.process.log.clone()));
         }
-        if self.state.agents {
+        if self.state.agents && !self.is_cluster() {
             let agents = self.fabric.hosts().iter();
             logs.extend(agents.map(|host| (host.name.clone(), self.agent_log(&host.name))));
+        }
+        if let Some(cluster) = &self.state.cluster {
+            logs.extend(cluster.logs(self.folder(), &self.fabric));
+            logs.extend(self.container_logs());
         }
         logs.push(("console".to_owned(), self.state.vm.console().to_path_buf()));
         logs
@@ -203,6 +212,9 @@ impl Rig {
             && !operator.process.is_alive()
         {
             ended.push(operator.process.name.clone());
+        }
+        if let Some(cluster) = &self.state.cluster {
+            ended.extend(cluster.ended().into_iter().map(str::to_owned));
         }
         ended.extend(self.ended_agents().await?);
         Ok(ended)
@@ -239,6 +251,9 @@ impl State {
             operator.process.stop(Duration::from_secs(5)).await?;
         }
         self.vm.stop().await?;
+        if let Some(cluster) = &self.cluster {
+            cluster.stop().await?;
+        }
         self.telemetry.stop().await?;
         self.plane.stop().await?;
         let path = self.vm.folder.join(STATE_FILE);
@@ -257,6 +272,9 @@ impl Drop for Rig {
             operator.process.signal(Signal::SIGTERM).ok();
         }
         self.state.vm.request_end();
+        if let Some(cluster) = &self.state.cluster {
+            cluster.request_end();
+        }
         self.state.telemetry.request_end();
         std::fs::remove_file(self.state.vm.folder.join(STATE_FILE)).ok();
     }

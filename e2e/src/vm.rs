@@ -24,6 +24,17 @@ const AGENT_PORT: u16 = 7000;
 const BOOT_WITHIN: Duration = Duration::from_secs(180);
 const CPUS: u32 = 2;
 
+/// What a VM is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Its memory, MiB.
+    pub memory_mib: u32,
+    /// Whether it ends with this process.
+    pub lifetime: Lifetime,
+    /// A port of this machine's loopback address, and the guest's port that it leads to.
+    pub forward: Option<(u16, u16)>,
+}
+
 /// A running VM.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,8 +56,7 @@ impl Vm {
         layout: &Layout,
         artefacts: &Artefacts,
         name: &str,
-        memory_mib: u32,
-        lifetime: Lifetime,
+        machine: Machine,
         progress: &Progress,
     ) -> Result<Self> {
         let folder = layout.run(name);
@@ -58,10 +68,10 @@ impl Vm {
             artefacts.kernel.release
         ));
         let spec = Spec {
-            argv: qemu(layout, artefacts, &folder, memory_mib, accelerator, port),
+            argv: qemu(layout, artefacts, &folder, machine, accelerator, port),
             env: Vec::new(),
             log: folder.join("logs/console.log"),
-            lifetime,
+            lifetime: machine.lifetime,
         };
         let qemu = Child::start("qemu", &spec)?;
         let vm = Self {
@@ -147,7 +157,7 @@ fn qemu(
     layout: &Layout,
     artefacts: &Artefacts,
     folder: &Path,
-    memory_mib: u32,
+    machine: Machine,
     accelerator: Accelerator,
     port: u16,
 ) -> Vec<String> {
@@ -161,21 +171,22 @@ fn qemu(
         target.display(),
         folder.display(),
     );
+    let mut nic = "user,model=virtio-net-pci".to_owned();
+    for (host, guest) in [(port, AGENT_PORT)].into_iter().chain(machine.forward) {
+        nic.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    }
     let mut argv = vec!["qemu-system-x86_64".to_owned()];
     argv.extend(accelerator.arguments());
     let rest = [
         ("-smp", CPUS.to_string()),
-        ("-m", memory_mib.to_string()),
+        ("-m", machine.memory_mib.to_string()),
         ("-kernel", artefacts.kernel.image().display().to_string()),
         ("-initrd", artefacts.initramfs.display().to_string()),
         ("-append", kernel_command_line),
         ("-virtfs", share(Path::new("/"), "hostroot", ",readonly=on")),
         ("-virtfs", share(target, "target", ",readonly=on")),
         ("-virtfs", share(folder, "run", "")),
-        (
-            "-nic",
-            format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:{AGENT_PORT}"),
-        ),
+        ("-nic", nic),
     ];
     argv.extend(
         rest.into_iter()

@@ -13,7 +13,7 @@ use crate::control_plane::manifests;
 use crate::fabric::FabricSpec;
 use crate::layout::Layout;
 use crate::progress::Progress;
-use crate::rig::{Options, Rig};
+use crate::rig::{Options, Rig, World};
 
 /// Name of the RdmaMesh that is made from a scenario's `mesh`.
 pub const MESH_NAME: &str = "fabric";
@@ -25,7 +25,10 @@ pub(super) struct Up {
     which: Which,
     /// A scenario file: its fabric is built and its mesh applied, its steps are not run.
     file: PathBuf,
-    /// Fabric and control plane only, no operator and no agents.
+    /// How operator and agents run: as processes, or as pods on a node per host.
+    #[arg(long, value_enum, default_value_t)]
+    world: World,
+    /// Fabric and control plane (and nodes) only, no operator and no agents.
     #[arg(long)]
     no_product: bool,
 }
@@ -50,6 +53,7 @@ impl Up {
             fabric: file.fabric,
             lifetime: Lifetime::Detached,
             product: !self.no_product,
+            world: self.world,
         };
         let rig = Rig::up(options, progress.clone()).await?;
         if let Some(spec) = file.mesh.filter(|_| !self.no_product) {

@@ -2,15 +2,29 @@
 
 use std::path::Path;
 
-use super::Ports;
+use super::{Ports, audit, workers};
+use crate::layout::Layout;
 
-/// What only the controllers do that this cluster needs: no nodes, no workloads.
+/// What a cluster without nodes needs.
 const CONTROLLERS: &[&str] = &[
     "garbage-collector-controller",
     "namespace-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
     "serviceaccount-token-controller",
+];
+
+/// What nodes and workloads need besides.
+const WORKLOAD_CONTROLLERS: &[&str] = &[
+    "daemonset-controller",
+    "deployment-controller",
+    "disruption-controller",
+    "endpointslice-controller",
+    "job-controller",
+    "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
+    "replicaset-controller",
+    "taint-eviction-controller",
 ];
 
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
@@ -33,9 +47,14 @@ pub(super) fn etcd(folder: &Path, ports: &Ports) -> Vec<String> {
     ]
 }
 
-pub(super) fn api_server(folder: &Path, ports: &Ports) -> Vec<String> {
+pub(super) fn api_server(
+    layout: &Layout,
+    folder: &Path,
+    ports: &Ports,
+    with_nodes: bool,
+) -> Vec<String> {
     let pki = |file: &str| folder.join("pki").join(file).display().to_string();
-    vec![
+    let mut flags = vec![
         flag(
             "etcd-servers",
             format!("http://127.0.0.1:{}", ports.etcd_client),
@@ -58,14 +77,47 @@ pub(super) fn api_server(folder: &Path, ports: &Ports) -> Vec<String> {
         flag("enable-admission-plugins", "NodeRestriction"),
         flag("allow-privileged", true),
         flag("profiling", false),
+        flag("audit-policy-file", audit::policy(folder).display()),
+        flag("audit-log-path", audit::log(layout, folder).display()),
+    ];
+    if with_nodes {
+        flags.extend([
+            flag(
+                "egress-selector-config-file",
+                workers::egress(folder).display(),
+            ),
+            flag(
+                "kubelet-client-certificate",
+                pki(workers::KUBELET_CLIENT_CERTIFICATE),
+            ),
+            flag("kubelet-client-key", pki(workers::KUBELET_CLIENT_KEY)),
+            flag("kubelet-preferred-address-types", "InternalIP"),
+        ]);
+    }
+    flags
+}
+
+pub(super) fn scheduler(kubeconfig: &Path) -> Vec<String> {
+    vec![
+        flag("kubeconfig", kubeconfig.display()),
+        flag("leader-elect", false),
+        flag("secure-port", 0),
     ]
 }
 
-pub(super) fn controller_manager(folder: &Path, kubeconfig: &Path) -> Vec<String> {
+pub(super) fn controller_manager(
+    folder: &Path,
+    kubeconfig: &Path,
+    with_nodes: bool,
+) -> Vec<String> {
     let pki = |file: &str| folder.join("pki").join(file).display().to_string();
+    let mut controllers = CONTROLLERS.to_vec();
+    if with_nodes {
+        controllers.extend(WORKLOAD_CONTROLLERS);
+    }
     vec![
         flag("kubeconfig", kubeconfig.display()),
-        flag("controllers", CONTROLLERS.join(",")),
+        flag("controllers", controllers.join(",")),
         flag(
             "service-account-private-key-file",
             pki("service-accounts.key"),

@@ -53,6 +53,8 @@ pub struct Desired {
     pub removed: BTreeMap<String, End>,
     /// Hosts whose agent does not run normally.
     pub agents: BTreeMap<String, AgentState>,
+    /// Hosts that are switched off; their agents are dead, their devices and interfaces gone besides.
+    pub off: BTreeSet<String>,
     /// Hosts that are short of processor time.
     pub hogged: BTreeSet<String>,
     /// The API server is off.
@@ -230,6 +232,7 @@ impl Desired {
     fn reboot(&mut self, fabric: &Fabric, name: &str) -> Result<(), FaultError> {
         self.agent(fabric, name, AgentState::Dead)?;
         let host = fabric.host(name)?;
+        self.off.insert(host.name.clone());
         for rail in &host.rails {
             let netdev = End {
                 netns: host.name.clone(),

@@ -27,7 +27,7 @@ pub(super) fn check_built(layout: &Layout) -> Result<()> {
 }
 
 /// What the product logs: `RUST_LOG` of whoever runs the rig, else enough to follow a run.
-pub(super) fn log_filter() -> String {
+pub(crate) fn log_filter() -> String {
     std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned())
 }
 
@@ -61,11 +61,17 @@ impl Rig {
         Ok(())
     }
 
-    /// Starts a host's agent. It need not be there already when this returns.
+    /// Starts a host's agent. It need not be there already when this returns. In a cluster the kubelet starts it: this
+    /// waits until it has.
     ///
     /// # Errors
     /// When it is running or cannot be started.
     pub async fn start_agent(&self, host: &str) -> Result<()> {
+        if self.is_cluster() {
+            return self
+                .with_node(host, async |node| node.wait_agent(None).await.map(drop))
+                .await;
+        }
         let host = self.fabric.host(host)?;
         let folder = self.folder();
         let endpoint = format!(
@@ -126,6 +132,14 @@ impl Rig {
     /// # Errors
     /// When it was never started.
     pub async fn signal_agent(&self, host: &str, signal: Signal) -> Result<()> {
+        if self.is_cluster() {
+            return self
+                .with_node(host, async |node| match node.agent_pid().await? {
+                    Some(pid) => node.signal(pid, signal).await,
+                    None => bail!("no agent runs on {host}"),
+                })
+                .await;
+        }
         self.guest()
             .signal(&unit(&self.fabric.host(host)?.name), signal)
             .await
@@ -136,6 +150,11 @@ impl Rig {
     /// # Errors
     /// When the guest does not answer.
     pub async fn agent_pid(&self, host: &str) -> Result<Option<i32>> {
+        if self.is_cluster() {
+            return self
+                .with_node(host, async |node| node.agent_pid().await)
+                .await;
+        }
         let units = self.guest().units().await?;
         let state = units.get(&unit(&self.fabric.host(host)?.name));
         Ok(state
@@ -179,6 +198,10 @@ impl Rig {
     }
 
     async fn end_agent(&self, host: &str, signal: Signal, within: Duration) -> Result<()> {
+        if self.is_cluster() {
+            // Its kubelet starts it again at once: that it ended can only be told by its process id.
+            return self.signal_agent(host, signal).await;
+        }
         let unit = unit(&self.fabric.host(host)?.name);
         self.guest().signal(&unit, signal).await?;
         if self.guest().wait(&unit, within).await?.exit.is_none() {
@@ -194,6 +217,15 @@ impl Rig {
     pub(super) async fn ended_agents(&self) -> Result<Vec<String>> {
         if !self.state.agents {
             return Ok(Vec::new());
+        }
+        if self.is_cluster() {
+            let mut ended = Vec::new();
+            for host in self.fabric.hosts() {
+                if self.agent_pid(&host.name).await?.is_none() {
+                    ended.push(unit(&host.name));
+                }
+            }
+            return Ok(ended);
         }
         let units = self.guest().units().await?;
         let runs = |host: &str| {

@@ -61,12 +61,14 @@ impl Rig {
         // What ends goes before the fabric changes, what starts comes after it: an agent that is killed with its host
         // must not see the host's interfaces go.
         self.end_agents(&from, &to).await?;
+        self.power_off(&from, &to).await?;
         let commands = transition::commands(&self.fabric, &from, &to);
         if !commands.is_empty() {
             self.guest()
                 .script("changing the fabric", &commands, FABRIC_CHANGES_WITHIN)
                 .await?;
         }
+        self.power_on(&from, &to).await?;
         self.start_agents(&from, &to).await?;
         self.change_host_processes(&from, &to).await?;
         self.state.faults = faults;
@@ -76,7 +78,8 @@ impl Rig {
     async fn end_agents(&self, from: &Desired, to: &Desired) -> Result<()> {
         for (host, state) in &to.agents {
             let before = from.agents.get(host);
-            if before == Some(state) {
+            // An agent in a cluster goes with its node.
+            if before == Some(state) || (self.is_cluster() && to.off.contains(host)) {
                 continue;
             }
             self.require_agents()?;
@@ -123,6 +126,8 @@ impl Rig {
             _ => {}
         }
         match (from.operator_down, to.operator_down) {
+            (false, true) if self.is_cluster() => self.remove_operator_pods().await,
+            (true, false) if self.is_cluster() => self.restore_operator_pods().await,
             (false, true) => self.kill_operator().await,
             (true, false) => self.restart_operator().await,
             _ => Ok(()),

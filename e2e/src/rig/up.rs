@@ -7,13 +7,14 @@ use anyhow::{Context, Result, bail};
 
 use super::{Rig, State};
 use crate::child::Lifetime;
-use crate::control_plane::{ControlPlane, nodes};
+use crate::cluster::{self, Cluster};
+use crate::control_plane::{ControlPlane, Nodes, nodes};
 use crate::fabric::{Fabric, FabricSpec, script};
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::telemetry::Telemetry;
-use crate::tools;
-use crate::vm::Vm;
+use crate::tools::{self, Tool};
+use crate::vm::{Machine, Vm};
 
 /// A fabric of hundreds of namespaces takes a while under software emulation.
 const FABRIC_WITHIN: Duration = Duration::from_secs(300);
@@ -29,6 +30,18 @@ pub struct Options {
     pub lifetime: Lifetime,
     /// Whether operator and agents are started too; without them it is fabric and control plane only.
     pub product: bool,
+    /// How operator and agents run.
+    pub world: World,
+}
+
+/// How operator and agents run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum World {
+    /// As processes: agents in the hosts' network namespaces, the operator on this machine.
+    #[default]
+    Fabric,
+    /// As pods on a node per host, installed by Helm.
+    Cluster,
 }
 
 impl Rig {
@@ -54,27 +67,34 @@ impl Rig {
                 .await
                 .context("end what is left of an earlier environment")?;
         }
-        if options.product {
+        let is_cluster = options.world == World::Cluster;
+        if options.product && !is_cluster {
             super::agents::check_built(&layout)?;
             super::operator::check_built(&layout)?;
         }
-        let artefacts = tools::ensure(&layout, &progress).await?;
+        let needed = match options.world {
+            World::Fabric => Tool::FABRIC,
+            World::Cluster => Tool::ALL,
+        };
+        let artefacts = tools::ensure_with(&layout, &progress, needed).await?;
         // Logs of an earlier environment of this name would be mistaken for this one's.
         if folder.exists() {
             std::fs::remove_dir_all(&folder)
                 .with_context(|| format!("remove {}", folder.display()))?;
         }
         std::fs::create_dir_all(folder.join("logs")).context("create the run folder")?;
+        let proxy_port = cluster::proxy_port()?;
+        let machine = Machine {
+            memory_mib: if is_cluster {
+                cluster::guest_memory_mib(&fabric)
+            } else {
+                options.fabric.guest_memory_mib()
+            },
+            lifetime: options.lifetime,
+            forward: is_cluster.then_some((proxy_port, cluster::PROXY_PORT)),
+        };
         let guest_side = async {
-            let vm = Vm::boot(
-                &layout,
-                &artefacts,
-                &options.name,
-                options.fabric.guest_memory_mib(),
-                options.lifetime,
-                &progress,
-            )
-            .await?;
+            let vm = Vm::boot(&layout, &artefacts, &options.name, machine, &progress).await?;
             let built = build_fabric(&vm, &fabric, &progress).await;
             undo_on_error(built, || vm.stop()).await?;
             anyhow::Ok(vm)
@@ -82,9 +102,22 @@ impl Rig {
         let run_folder = folder.as_path();
         let host_side = async {
             let folder = folder.join("control-plane");
-            let plane = ControlPlane::start_in(&layout, folder, options.lifetime).await?;
-            let installed = prepare_cluster(&layout, &plane, &fabric).await;
-            undo_on_error(installed, || plane.stop()).await?;
+            let nodes = if is_cluster {
+                Nodes::Named(
+                    fabric
+                        .hosts()
+                        .iter()
+                        .map(|host| host.name.clone())
+                        .collect(),
+                )
+            } else {
+                Nodes::None
+            };
+            let plane = ControlPlane::start_in(&layout, folder, options.lifetime, &nodes).await?;
+            if !is_cluster {
+                let installed = prepare_cluster(&layout, &plane, &fabric).await;
+                undo_on_error(installed, || plane.stop()).await?;
+            }
             progress.say("control plane is ready");
             let telemetry = Telemetry::start(&layout, run_folder, options.lifetime).await;
             match telemetry {
@@ -112,6 +145,7 @@ impl Rig {
             telemetry,
             operator: None,
             agents: false,
+            cluster: None,
             faults: BTreeMap::new(),
         };
         let mut rig = Self {
@@ -123,13 +157,40 @@ impl Rig {
             state,
         };
         rig.save()?;
-        if options.product {
-            let started = rig.start_product().await;
-            if let Err(error) = started {
-                return Err(ended_after(error, rig.stop().await));
+        let started = async {
+            if is_cluster {
+                rig.start_nodes(proxy_port).await?;
             }
+            match (options.product, options.world) {
+                (false, _) => Ok(()),
+                (true, World::Fabric) => rig.start_product().await,
+                (true, World::Cluster) => rig.install_release().await,
+            }
+        };
+        let started = started.await;
+        if let Err(error) = started {
+            return Err(ended_after(error, rig.stop().await));
         }
         Ok(rig)
+    }
+
+    async fn start_nodes(&mut self, proxy_port: u16) -> Result<()> {
+        self.progress.say("starting the nodes");
+        let guest = self.guest();
+        let folder = self.folder().to_path_buf();
+        let started = Cluster::start(cluster::Ground {
+            layout: &self.layout,
+            folder: &folder,
+            guest: &guest,
+            fabric: &self.fabric,
+            client: &self.client,
+            api_port: self.state.plane.api_port(),
+            proxy_port,
+            lifetime: self.state.lifetime,
+            progress: &self.progress,
+        });
+        self.state.cluster = Some(started.await?);
+        self.save()
     }
 
     async fn start_product(&mut self) -> Result<()> {

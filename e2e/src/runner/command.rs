@@ -11,7 +11,7 @@ use super::{check, play};
 use crate::child::Lifetime;
 use crate::progress::Progress;
 use crate::report::ScenarioReport;
-use crate::rig::{Options, Rig};
+use crate::rig::{Options, Rig, World};
 use crate::scenario::Scenario;
 
 /// Where to play a scenario.
@@ -78,6 +78,7 @@ impl Run {
             fabric: scenario.fabric.spec(),
             lifetime: Lifetime::Tied,
             product: true,
+            world: World::Fabric,
         };
         let mut rig = Rig::up(options, progress.clone()).await?;
         let report = play_on(&mut rig, scenario, &progress).await;

@@ -16,7 +16,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rdmamesh_e2e::child::Lifetime;
 use rdmamesh_e2e::fabric::FabricSpec;
 use rdmamesh_e2e::progress::Progress;
-use rdmamesh_e2e::rig::{Options, Rig};
+use rdmamesh_e2e::rig::{Options, Rig, World};
 use rdmamesh_e2e::rungs;
 use rdmamesh_e2e::runner::command::play_on;
 use rdmamesh_e2e::scenario::Scenario;
@@ -106,6 +106,7 @@ async fn bring_up(fabric: FabricSpec) -> Result<Rig, String> {
         fabric,
         lifetime: Lifetime::Tied,
         product: true,
+        world: World::Fabric,
     };
     Rig::up(options, Progress::new())
         .await

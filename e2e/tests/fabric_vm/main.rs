@@ -14,7 +14,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rdmamesh_e2e::child::Lifetime;
 use rdmamesh_e2e::fabric::FabricSpec;
 use rdmamesh_e2e::progress::Progress;
-use rdmamesh_e2e::rig::{Options, Rig};
+use rdmamesh_e2e::rig::{Options, Rig, World};
 use rdmamesh_e2e::rungs;
 use tokio::runtime::Runtime;
 
@@ -67,6 +67,7 @@ impl Shared {
                 fabric: FABRIC,
                 lifetime: Lifetime::Tied,
                 product: false,
+                world: World::Fabric,
             };
             let up = Rig::up(options, Progress::new());
             self.runtime
