@@ -22,7 +22,7 @@ const QKEY: u32 = 0x5244_4D41;
 const MAX_PAYLOAD: usize = 256;
 /// Datagrams in flight to the device over a single queue pair, and over several together: each of several gets a send
 /// queue of this length, and soft-RoCE maps every queue into our memory.
-const SEND_SLOTS: (u16, u16) = (1024, 256);
+const SEND_SLOTS: (u16, u16) = (1024, 128);
 /// Receive buffers of a single queue pair, and of each of several.
 const RECV_SLOTS: (u16, u16) = (2048, 256);
 
