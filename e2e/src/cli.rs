@@ -47,6 +47,8 @@ enum Command {
     Bench(crate::bench::Bench),
     /// Count the tests in logs of `cargo test`.
     Tally(crate::report::tally::Tally),
+    /// Judge flow records that somebody else made.
+    Judge(crate::judge::Judge),
     /// Show the product: healthy, a cable goes bad, the verdict, healthy again.
     Demo(crate::demo::Demo),
     /// Show what is up, what has ended and which faults are in force.
@@ -171,6 +173,7 @@ impl Command {
             Self::Run(run) => return run.run().await,
             Self::Demo(demo) => demo.run().await?,
             Self::Bench(bench) => return bench.run().await,
+            Self::Judge(judge) => judge.run()?,
             Self::Tally(tally) => return tally.run(),
             Self::Down { which, all } => environment::down(&which.name, all).await?,
             Self::Status(which) => return environment::status(&which).await,

@@ -26,6 +26,7 @@ pub mod demo;
 pub mod fabric;
 pub mod fault;
 pub mod images;
+pub mod judge;
 pub mod layout;
 pub mod progress;
 pub mod report;

@@ -9,7 +9,7 @@
 //! # Model
 //! A packet survives a component with probability e^−λ. Good components share one small λ that is
 //! estimated from the data itself; a guilty one adds its own λ, log-uniform from [`Priors::mildest`] up to
-//! total loss. A flow's losses are binomial in 1 − e^−Σλ. Before anything is seen, faults are few; kinds
+//! [`Priors::usual`], with a tail up to total loss. A flow's losses are binomial in 1 − e^−Σλ. Before anything is seen, faults are few; kinds
 //! have fixed shares, and a component of a kind is as likely as any other of it, so that the number of
 //! components needs no tuning. A switch or host is guilty as a whole with one λ, or in a share of its
 //! members with a λ each; that share may be any from a quarter up.
@@ -44,10 +44,16 @@ pub struct Priors {
     pub background: f64,
     /// Least loss of a guilty component (ratio of packets, 0 to 1).
     pub mildest: f64,
+    /// Most that a guilty component usually loses (ratio of packets, 0 to 1); more is possible, and four times
+    /// less likely together.
+    pub usual: f64,
     /// Probability that a flow loses for reasons outside the network, as many packets as may be.
     pub outlier: f64,
     /// Odds of any fault against none.
     pub faults: f64,
+    /// Least confidence (0 to 1) from which a component is named, alone or together with what cannot be
+    /// told from it.
+    pub named: f64,
 }
 
 impl Default for Priors {
@@ -55,8 +61,10 @@ impl Default for Priors {
         Self {
             background: 5e-5,
             mildest: 1e-3,
+            usual: 1.0,
             outlier: 0.0,
             faults: 0.5,
+            named: 0.5,
         }
     }
 }
@@ -112,5 +120,5 @@ pub struct Crossing {
 pub fn localise(network: &Network, priors: &Priors) -> Localisation {
     let data = prepare::Data::new(network, priors);
     let found = search::Search::run(network, &data, priors);
-    confidence::explain(network, found)
+    confidence::explain(network, found, priors.named)
 }

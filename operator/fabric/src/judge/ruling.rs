@@ -2,9 +2,6 @@
 
 use crate::localise::{ComponentId, Kind, Localisation, Suspect};
 
-/// Suspects less certain than this (ratio) are not named: a false accusation costs more than a miss.
-const NAMED: f64 = 0.5;
-
 /// A link, switch or host by its nodes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
@@ -44,9 +41,6 @@ pub(super) fn of(found: &Localisation, element: impl Fn(ComponentId) -> Option<E
         let Some(accused) = element(suspect.component) else {
             continue;
         };
-        if suspect.confidence < NAMED {
-            continue;
-        }
         verdicts.push(Verdict {
             evidence: sentence(&accused, suspect, found.background),
             element: accused,

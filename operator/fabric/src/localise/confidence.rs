@@ -17,9 +17,6 @@ const LEAST_ALTERNATIVE: f64 = 1e-3;
 /// ln odds below which a candidate weighs nothing.
 const NOTHING: f64 = -12.0;
 
-/// A suspect is named from this probability on, alone or together with what cannot be told from it.
-const NAMED: f64 = 0.5;
-
 /// Probabilities that differ by less are those of components that cannot be told apart.
 const EQUAL: f64 = 1e-6;
 
@@ -30,12 +27,12 @@ struct Accused {
     share: Option<Share>,
 }
 
-pub(super) fn explain(network: &Network, mut search: Search<'_>) -> Localisation {
+pub(super) fn explain(network: &Network, mut search: Search<'_>, named: f64) -> Localisation {
     let accused = accused(&search);
     let mut suspects: Vec<(Suspect, Vec<u32>)> = Vec::new();
     for accused in accused {
         let weighed = weigh(&mut search, &accused);
-        if let Some(suspect) = name(network, &search, &accused, weighed) {
+        if let Some(suspect) = name(network, &search, &accused, weighed, named) {
             let mut plain: Vec<u32> = accused
                 .units
                 .iter()
@@ -80,10 +77,14 @@ fn accused(search: &Search<'_>) -> Vec<Accused> {
         .collect();
     for unit in search.alone() {
         let entity = search.entity(unit);
-        let part_of_whole = search.prior.groups[unit as usize]
-            .iter()
-            .any(|group| search.guilty.iter().any(|guilty| guilty.unit == *group));
-        if !part_of_whole {
+        // What loses more than its guilty switch does, or besides its share, is still that switch's.
+        let groups = &search.prior.groups[unit as usize];
+        let guilty = |group: &u32| {
+            let whole = search.entity(*group);
+            search.guilty.iter().any(|g| g.unit == *group)
+                || search.shares.iter().any(|share| search.entity(share.group) == whole)
+        };
+        if !groups.iter().any(guilty) {
             accused.push(Accused {
                 entity,
                 units: pick(&|unit| search.entity(unit) == entity),
@@ -184,6 +185,7 @@ fn name(
     search: &Search<'_>,
     accused: &Accused,
     weighed: Vec<(u32, f64)>,
+    named: f64,
 ) -> Option<Suspect> {
     let confidence = weighed
         .iter()
@@ -194,7 +196,7 @@ fn name(
         .filter(|(_, probability)| (probability - confidence).abs() < EQUAL)
         .map(|(_, probability)| probability)
         .sum();
-    if class < NAMED {
+    if class < named {
         return None;
     }
     let (component, loss, members) = what(network, search, accused);

@@ -1,5 +1,6 @@
 //! The likelihood at the current rates, and what every component would gain by a rate of its own.
 
+use super::Priors;
 use super::prepare::{Data, Flow};
 
 /// Rates per table: `mildest` times powers of two, up to total loss.
@@ -8,8 +9,11 @@ pub(super) const POINTS: usize = 14;
 /// Steps between two rates of the table when it is integrated over.
 const STEPS: usize = 4;
 
-/// ln of the largest rate: e^−8 of the packets survive, which no data tell from none.
-const LARGEST: f64 = 8.0;
+/// The table ends near this rate: e^−9 of the packets survive, which hardly any data tell from none.
+const LARGEST: f64 = 9.0;
+
+/// Prior probability of a rate in the usual range, where there are rates beyond it.
+const USUAL: f64 = 0.8;
 
 type Row = [f64; POINTS];
 
@@ -29,6 +33,8 @@ pub(super) struct Field<'a> {
     points: usize,
     rates: Row,
     decay: Row,
+    /// ln of the highest usual rate.
+    usual: f64,
     background: f64,
     /// Rate of each lossy flow: the sum over what it crosses.
     total: Vec<f64>,
@@ -40,7 +46,8 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn new(data: &'a Data, mildest: f64, background: f64) -> Self {
+    pub(super) fn new(data: &'a Data, priors: &Priors, background: f64) -> Self {
+        let mildest = priors.mildest;
         let mut rates = [0.0; POINTS];
         let mut decay = [0.0; POINTS];
         let mut rate = mildest;
@@ -49,7 +56,7 @@ impl<'a> Field<'a> {
             decay[point] = (-rate).exp();
             rate *= 2.0;
         }
-        let points = rates.iter().filter(|rate| **rate <= LARGEST * 1.1).count();
+        let points = rates.iter().filter(|rate| **rate <= LARGEST * 1.4).count();
         let total: Vec<f64> = data.flows.iter().map(|f| f.hops * background).collect();
         let mut field = Self {
             data,
@@ -57,6 +64,7 @@ impl<'a> Field<'a> {
             points: points.max(2),
             rates,
             decay,
+            usual: (-(-priors.usual).ln_1p()).ln(),
             background,
             tabled: total.clone(),
             total,
@@ -74,9 +82,17 @@ impl<'a> Field<'a> {
         self.background
     }
 
-    /// Span of ln rate that guilty components are spread over.
-    fn span(&self) -> f64 {
-        (self.rates[self.points - 1] / self.mildest).ln()
+    /// ln of the prior density of a guilty component's ln rate.
+    fn density(&self, ln_rate: f64) -> f64 {
+        let (lowest, highest) = (self.mildest.ln(), self.rates[self.points - 1].ln());
+        if self.usual <= lowest || self.usual >= highest {
+            return -(highest - lowest).ln();
+        }
+        if ln_rate <= self.usual {
+            (USUAL / (self.usual - lowest)).ln()
+        } else {
+            ((1.0 - USUAL) / (highest - self.usual)).ln()
+        }
     }
 
     /// Adds `delta` to the rate of a component, cable or group.
@@ -218,7 +234,7 @@ impl<'a> Field<'a> {
         if bend <= 0.0 {
             return 0.0;
         }
-        (0.5 * (std::f64::consts::TAU / bend).ln() - self.span().ln()).min(0.0)
+        (0.5 * (std::f64::consts::TAU / bend).ln() + self.density(rate.ln())).min(0.0)
     }
 
     /// ln likelihood of all lossy flows at the current rates, without what `carried` accounts for.
@@ -245,10 +261,12 @@ impl<'a> Field<'a> {
         let width = std::f64::consts::LN_2 / STEPS as f64;
         let count = (self.points - 1) * STEPS + 1;
         let mut values = [f64::NEG_INFINITY; FINE];
+        let mut densities = [0.0; FINE];
         let mut best = 0;
         for (index, value) in values.iter_mut().enumerate().take(count) {
             let rate = self.mildest * (width * index as f64).exp();
             *value = between(gain, index, self.points) - carried * rate;
+            densities[index] = self.density(rate.ln());
         }
         for index in 1..count {
             if values[index] > values[best] {
@@ -263,7 +281,7 @@ impl<'a> Field<'a> {
             } else {
                 1.0
             };
-            evidence += edge * (value - peak).exp();
+            evidence += edge * (value - peak + densities[index]).exp();
         }
         let mut evidence = peak + (evidence * width).ln();
         let mut x = width * best as f64;
@@ -275,12 +293,12 @@ impl<'a> Field<'a> {
                 x += (tilt / bend).clamp(-width, width);
                 if bend * width * width > 1.0 {
                     let top = peak + tilt * tilt / (2.0 * bend);
-                    evidence = top + 0.5 * (std::f64::consts::TAU / bend).ln();
+                    evidence = top + 0.5 * (std::f64::consts::TAU / bend).ln() + densities[best];
                 }
             }
         }
         Worth {
-            evidence: evidence - self.span().ln(),
+            evidence,
             rate: self.mildest * x.exp(),
         }
     }

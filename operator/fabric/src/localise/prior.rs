@@ -18,13 +18,14 @@ const BOTH_WAYS: f64 = 0.4;
 const ONE_WAY: f64 = 0.3;
 
 /// A switch or host loses everywhere alike, or in a share of its members, each at its own rate.
-const WHOLE: f64 = 0.5;
+const WHOLE: f64 = 0.3;
 
 /// Least share of its members in which a switch or host loses, as one in so many.
 const LEAST_SHARE: usize = 4;
 
-/// Evidence for a member that was not found by itself counts up to here; more would be found.
-const MOST_HIDDEN: f64 = 1e3;
+/// Evidence for a member that was not found speaks against its guilt at most: what speaks for it are losses
+/// of flows that cross another member too, and would count twice.
+const MOST_HIDDEN: f64 = 1.0;
 
 /// Prior probabilities over one network.
 pub(super) struct Prior {
@@ -183,8 +184,8 @@ impl Prior {
     /// are known and the others' evidence (likelihood ratio of guilt to innocence) is `hidden`.
     pub(super) fn share(&self, group: u32, found: usize, hidden: &[f64]) -> f64 {
         let parts = found + hidden.len();
-        let least = (parts / LEAST_SHARE).max(1).max(found);
-        let lowest = (parts / LEAST_SHARE).max(1);
+        let lowest = (parts / LEAST_SHARE).max(2).min(parts);
+        let least = lowest.max(found);
         // ways[k]: sum over choices of k hidden parts of the product of their evidence.
         let mut ways = vec![0.0; hidden.len() + 1];
         ways[0] = 1.0;

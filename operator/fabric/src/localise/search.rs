@@ -52,11 +52,12 @@ impl<'a> Search<'a> {
         let priors = Priors {
             mildest: priors.mildest.clamp(1e-6, 0.5),
             background: priors.background.clamp(1e-9, 0.1),
+            usual: priors.usual.clamp(0.0, 1.0),
             ..*priors
         };
         let mut search = Self {
             prior: Prior::new(network, data, &priors),
-            field: Field::new(data, priors.mildest, priors.background),
+            field: Field::new(data, &priors, priors.background),
             guilty: Vec::new(),
             shares: Vec::new(),
             priors,
@@ -214,7 +215,7 @@ impl<'a> Search<'a> {
         if (background / self.field.background()).ln().abs() < 0.1 {
             return false;
         }
-        self.field = Field::new(self.field.data, self.priors.mildest, background);
+        self.field = Field::new(self.field.data, &self.priors, background);
         let guilty = std::mem::take(&mut self.guilty);
         self.put(&guilty);
         true
