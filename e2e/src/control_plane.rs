@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::chart::Chart;
 use crate::child::{Child, Lifetime, Spec, free_port};
 use crate::layout::Layout;
 use crate::progress::Progress;
@@ -184,15 +185,16 @@ impl ControlPlane {
             .collect()
     }
 
-    /// Creates namespace, service accounts, rights and admission policy of the product, and its CRDs from
-    /// `crds/yaml`; waits until the API server serves them.
+    /// Creates namespace, service accounts, rights and admission policy of the product as its chart has them, and its
+    /// CRDs from `crds/yaml`; waits until the API server serves them.
     ///
     /// # Errors
     /// When the API server refuses one of them; the message names it.
     pub async fn install_product(&self, layout: &Layout) -> Result<()> {
         let client = self.client().await?;
         manifests::apply_crds(&client, &layout.workspace().join("crds/yaml")).await?;
-        manifests::apply_text(&client, include_str!("../manifests/access.yaml")).await
+        let chart = Chart::of_workspace(layout, &Progress::new()).await?;
+        manifests::apply_text(&client, &chart.access_manifests().await?).await
     }
 
     /// Ends the API server at once, as a crash would.

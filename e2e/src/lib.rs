@@ -18,6 +18,7 @@
 
 pub mod bench;
 pub mod channel;
+pub mod chart;
 pub mod child;
 pub mod cli;
 pub mod cluster;

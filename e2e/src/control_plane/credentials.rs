@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use axum::http::{HeaderValue, header};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::{Api, PostParams};
@@ -63,6 +64,9 @@ pub fn write_kubeconfig(
     write_secret(path, &text)
 }
 
+/// Beginning of the user agent of every client made here: audit logs tell tests from the product by it.
+pub const USER_AGENT: &str = "rdmamesh-e2e/";
+
 /// A client for a kubeconfig file.
 ///
 /// # Errors
@@ -74,9 +78,11 @@ pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
         .ok();
     let file = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("read {}", kubeconfig.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("use {}", kubeconfig.display()))?;
+    let agent = HeaderValue::from_static(concat!("rdmamesh-e2e/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((header::USER_AGENT, agent));
     kube::Client::try_from(config).context("make a client")
 }
 

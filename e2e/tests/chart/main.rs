@@ -1,0 +1,159 @@
+//! The Helm chart: what it documents, what it renders, and what a release of it does in a real cluster's API server.
+//! Hermetic where only files are read; the rest is rung T1, because it needs Helm, kubeconform and kube-apiserver, which
+//! the rig builds. Without `T1` in `RDMAMESH_RUNGS` those tests are listed as ignored.
+
+mod access;
+mod documents;
+mod examples;
+mod flags;
+mod kind;
+mod pods;
+mod release;
+mod render;
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rdmamesh_e2e::chart::Chart;
+use rdmamesh_e2e::control_plane::ControlPlane;
+use rdmamesh_e2e::layout::Layout;
+use rdmamesh_e2e::progress::Progress;
+use rdmamesh_e2e::rungs;
+use tokio::runtime::Runtime;
+
+/// What the tests share.
+pub struct Shared {
+    runtime: Runtime,
+    layout: Layout,
+    /// Has the product's CRDs and roles, and no release of the chart.
+    plane: OnceLock<Result<ControlPlane, String>>,
+}
+
+impl Shared {
+    fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime.block_on(future)
+    }
+
+    /// The chart, without a cluster.
+    fn chart(&self) -> Result<Chart> {
+        self.wait(Chart::of_workspace(&self.layout, &Progress::new()))
+    }
+
+    /// A control plane that has what the processes of the rig need.
+    fn plane(&self) -> Result<&ControlPlane> {
+        let started = self.plane.get_or_init(|| {
+            self.runtime
+                .block_on(ControlPlane::start())
+                .map_err(|error| format!("{error:#}"))
+        });
+        started
+            .as_ref()
+            .map_err(|error| anyhow::anyhow!("the control plane does not start: {error}"))
+    }
+}
+
+type Test = fn(&Shared) -> Result<()>;
+
+const HERMETIC: &[(&str, Test)] = &[
+    (
+        "every_value_has_a_comment_a_schema_and_a_row_in_the_readme",
+        documents::every_value_is_documented,
+    ),
+    (
+        "the_schema_lists_what_there_is_and_nothing_else",
+        documents::the_schema_is_closed,
+    ),
+    (
+        "alerts_use_metrics_that_exist",
+        documents::alerts_use_metrics_that_exist,
+    ),
+    (
+        "the_kind_script_says_what_is_missing",
+        kind::the_script_says_what_is_missing,
+    ),
+    (
+        "the_kind_script_sets_everything_up",
+        kind::the_script_sets_everything_up,
+    ),
+    (
+        "the_workflow_for_users_calls_what_exists",
+        kind::the_workflow_calls_what_exists,
+    ),
+];
+
+const T1: &[(&str, Test)] = &[
+    ("helm_lint_finds_nothing", render::lint_finds_nothing),
+    (
+        "what_it_renders_is_valid_for_every_set_of_values",
+        render::what_it_renders_is_valid,
+    ),
+    (
+        "a_mistake_in_values_is_refused_with_a_sentence",
+        render::mistakes_are_refused,
+    ),
+    (
+        "the_notes_say_the_next_three_commands",
+        render::the_notes_say_what_is_next,
+    ),
+    ("flags_exist_in_the_programs", flags::flags_exist),
+    (
+        "pods_may_do_no_more_than_they_need",
+        pods::pods_are_confined,
+    ),
+    (
+        "device_access_is_what_its_mode_says",
+        pods::device_access_is_what_its_mode_says,
+    ),
+    (
+        "the_examples_are_accepted_by_the_api_server",
+        examples::the_examples_are_accepted,
+    ),
+    (
+        "an_agent_can_write_nothing_but_its_own_node",
+        access::an_agent_is_held_to_its_node,
+    ),
+    (
+        "kubectl_lists_what_the_service_accounts_may_do",
+        access::kubectl_lists_the_rights,
+    ),
+    (
+        "a_release_is_installed_upgraded_rotated_and_removed",
+        release::a_release_lives,
+    ),
+    (
+        "an_installation_that_cannot_work_is_refused",
+        release::what_cannot_work_is_refused,
+    ),
+    (
+        "the_kind_configuration_is_read_by_kind",
+        kind::the_configuration_is_read,
+    ),
+];
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::from_args();
+    let shared = Arc::new(Shared {
+        runtime: Runtime::new().context("start the async runtime")?,
+        layout: Layout::of_workspace()?,
+        plane: OnceLock::new(),
+    });
+    let hermetic = HERMETIC.iter().map(|test| trial(&shared, test));
+    let t1 = T1.iter().map(|test| {
+        trial(&shared, test)
+            .with_kind("T1")
+            .with_ignored_flag(!rungs::asked("T1"))
+    });
+    let conclusion = libtest_mimic::run(&arguments, hermetic.chain(t1).collect());
+    // The control plane ends with the last owner, before the process does.
+    drop(shared);
+    Ok(conclusion.exit_code())
+}
+
+fn trial(shared: &Arc<Shared>, (name, test): &(&str, Test)) -> Trial {
+    let (shared, test) = (Arc::clone(shared), *test);
+    Trial::test(*name, move || {
+        test(&shared).map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
