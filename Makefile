@@ -64,6 +64,8 @@ t1: tools ## against a real kube-apiserver and etcd
 
 t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked --workspace --test fabric --test fabric_vm --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
+	@RDMAMESH_DEVICE_TESTS=1 cargo --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(RIG)', 'in-vm', '--']" \
+	  test --locked --workspace --test device --no-fail-fast 2>&1 | tee $(LOGS)/t2-device.log
 
 bench: tools ## measure; prints a table and writes target/bench.json
 	@cargo bench --locked -q -p rdmamesh-fabric >target/bench-plan.log 2>&1 || { tail -20 target/bench-plan.log; exit 1; }

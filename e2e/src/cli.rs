@@ -15,6 +15,7 @@ use crate::rig::{DEFAULT_NAME, Rig, registry};
 use crate::{telemetry, tools};
 
 mod environment;
+mod in_vm;
 mod inside;
 
 /// A real RoCE fabric with RdmaMesh on it, on this machine.
@@ -83,6 +84,7 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    InVm(in_vm::InVm),
     /// Put a fault in force.
     Fault {
         #[command(flatten)]
@@ -187,6 +189,7 @@ impl Command {
             } => {
                 return inside::exec(&which, &host, timeout, command).await;
             }
+            Self::InVm(program) => return program.run().await,
             Self::Fault { which, id, fault } => {
                 let fault = serde_saphyr::from_str(&fault).context("parse the fault")?;
                 which.attach().await?.apply_fault(&id, fault).await?;

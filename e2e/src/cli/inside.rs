@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{Which, netns};
-use crate::channel::Program;
 use crate::channel::protocol::Exit;
+use crate::channel::{Outcome, Program};
 
 pub(super) async fn exec(
     which: &Which,
@@ -21,6 +21,11 @@ pub(super) async fn exec(
         ..Program::new(command)
     };
     let outcome = rig.guest().run(program, "", timeout).await?;
+    finish(outcome, timeout)
+}
+
+/// Prints what a program in the guest has printed, and ends as it did.
+pub(super) fn finish(outcome: Outcome, timeout: Duration) -> Result<ExitCode> {
     write_through(&outcome.stdout, &outcome.stderr);
     match outcome.exit {
         Exit::Code(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),
