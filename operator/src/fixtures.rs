@@ -13,7 +13,9 @@ use crate::input::plan_input;
 use crate::planning::InForce;
 use crate::select::ACTIVE;
 use crate::validate::{ValidMesh, validate};
-use crate::watch::{AssignmentView, Caches, InventoryView, Marks, MeshView, NodeView, View, Views};
+use crate::watch::{
+    AssignmentView, Caches, Flaps, InventoryView, Marks, MeshView, NodeView, View, Views,
+};
 
 /// `seconds` after the Unix epoch.
 pub(crate) fn at(seconds: i64) -> Timestamp {
@@ -78,6 +80,8 @@ pub(crate) fn inventory(number: u8) -> InventoryView {
             ..RdmaNodeStatus::default()
         }),
         reported_at: Some(at(0)),
+        flaps: Flaps::default(),
+        seen: at(0),
     }
 }
 
@@ -86,7 +90,7 @@ pub(crate) fn in_force(spec: Value, hosts: u8) -> InForce {
     let mesh = mesh(spec);
     let nodes = views((1..=hosts).map(node));
     let inventories = views((1..=hosts).map(inventory));
-    let mut input = plan_input([mesh.as_ref()], &nodes, &inventories, &Views::new());
+    let mut input = plan_input([mesh.as_ref()], &nodes, &inventories, &Views::new(), at(0));
     let plan = plan(&input)
         .meshes
         .remove(&mesh.name.as_str().into())

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use kube::core::SelectorExt;
 use rdmamesh_api::node::PortStatus;
 use rdmamesh_fabric::plan::{Availability, Member, MeshInput, NodeState, PlanInput, Rnic};
@@ -14,13 +16,14 @@ use crate::watch::{AssignmentView, EntryView, InventoryView, NodeView, Views};
 /// Decides the planner's arbitrary choices; another number would reshuffle every cluster's plan.
 const SEED: u64 = 0x7264_6d61_6d65_7368;
 
-/// What the planner is told about `meshes`. Suspended ones are left out: they have no plan.
+/// What the planner is told about `meshes` at `now`. Suspended ones are left out: they have no plan.
 #[must_use]
 pub fn plan_input<'a>(
     meshes: impl IntoIterator<Item = &'a ValidMesh>,
     nodes: &Views<NodeView>,
     inventories: &Views<InventoryView>,
     assignments: &Views<AssignmentView>,
+    now: Timestamp,
 ) -> PlanInput {
     let planned = meshes.into_iter().filter(|mesh| !mesh.suspended);
     PlanInput {
@@ -29,7 +32,7 @@ pub fn plan_input<'a>(
             .map(|mesh| MeshInput {
                 name: mesh.name.as_str().into(),
                 policy: mesh.policy.clone(),
-                members: members(mesh, nodes, inventories, assignments),
+                members: members(mesh, nodes, inventories, assignments, now),
             })
             .collect(),
     }
@@ -40,6 +43,7 @@ fn members(
     nodes: &Views<NodeView>,
     inventories: &Views<InventoryView>,
     assignments: &Views<AssignmentView>,
+    now: Timestamp,
 ) -> Vec<Member> {
     nodes
         .values()
@@ -48,7 +52,7 @@ fn members(
             let inventory = inventories.get(&node.name).map(AsRef::as_ref);
             let assignment = assignments.get(&node.name);
             let entry = assignment.and_then(|assignment| assignment.entries.get(&mesh.name));
-            member(mesh, node, inventory, entry)
+            member(mesh, node, inventory, entry, now)
         })
         .collect()
 }
@@ -58,15 +62,13 @@ fn member(
     node: &NodeView,
     inventory: Option<&InventoryView>,
     entry: Option<&EntryView>,
+    now: Timestamp,
 ) -> Member {
     let status = inventory.and_then(|inventory| inventory.status.as_ref());
     let state = match (node.state, status) {
         (NodeState::Ready, None) => NodeState::NoInventory,
         (state, _) => state,
     };
-    let ports = status
-        .map(|status| status.ports.as_slice())
-        .unwrap_or_default();
     Member {
         node: node.name.as_str().into(),
         state,
@@ -76,15 +78,23 @@ fn member(
             .map(|group| Arc::from(group.as_str())),
         control_address: status
             .and_then(|status| status.control_address.parse::<SocketAddr>().ok()),
-        rnics: ports
-            .iter()
-            .filter_map(|port| rnic(mesh, port, entry))
+        rnics: inventory
+            .into_iter()
+            .flat_map(|inventory| inventory.ports().iter().map(move |port| (inventory, port)))
+            .filter_map(|(inventory, port)| {
+                rnic(mesh, port, (entry, inventory.flaps.hold_at(port, now)))
+            })
             .collect(),
     }
 }
 
-/// The RNIC at `port`, where the mesh picks it; `entry` is the node's part in the plan so far.
-fn rnic(mesh: &ValidMesh, port: &PortStatus, entry: Option<&EntryView>) -> Option<Rnic> {
+/// The RNIC at `port`, where the mesh picks it; `entry` is the node's part in the plan so far, `hold` how long
+/// it is kept out of it although it may be up.
+fn rnic(
+    mesh: &ValidMesh,
+    port: &PortStatus,
+    (entry, hold): (Option<&EntryView>, Option<Duration>),
+) -> Option<Rnic> {
     if mesh.devices.picks(port) == Picked::No {
         return None;
     }
@@ -92,7 +102,13 @@ fn rnic(mesh: &ValidMesh, port: &PortStatus, entry: Option<&EntryView>) -> Optio
         let mut rnics = entry.rnics.iter();
         rnics.any(|rnic| rnic.device.as_str() == port.device && rnic.port == port.port)
     });
-    let (gid_index, availability) = match availability(mesh, port, assigned) {
+    let available = match hold {
+        Some(hold) => Err(format!(
+            "its port goes down again and again; it takes part when it has stayed up for {hold:?}"
+        )),
+        None => availability(mesh, port, assigned),
+    };
+    let (gid_index, availability) = match available {
         Ok((index, address)) => (Some(index), Availability::Usable(address)),
         Err(reason) => (None, Availability::Unusable(reason.into())),
     };

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use k8s_openapi::jiff::Timestamp;
 use rdmamesh_fabric::diagnose::Planned;
 use rdmamesh_fabric::plan::{Plan, PlanInput, plan};
 use tokio::sync::watch;
@@ -48,6 +49,8 @@ pub struct Planner {
     digests: Digests,
     /// What was asked when the plan in force was computed; `None` before the first one.
     planned: Option<u64>,
+    /// When a port that is held out of the plan in force may come back into it.
+    release: Option<Timestamp>,
 }
 
 impl Planner {
@@ -68,6 +71,7 @@ impl Planner {
             outcome,
             digests: Digests::default(),
             planned: None,
+            release: None,
         };
         (planner, receiver)
     }
@@ -84,7 +88,7 @@ impl Planner {
             self.metrics.pass("plan", started.elapsed(), failures == 0);
             let pause = if failures == 0 {
                 pauses = self::pauses();
-                RESYNC
+                self.release.map_or(RESYNC, |at| until(at).min(RESYNC))
             } else {
                 pauses.next().unwrap_or(RESYNC)
             };
@@ -103,7 +107,8 @@ impl Planner {
     /// One pass; how many nodes could not be written.
     async fn pass(&mut self) -> usize {
         let asked = self.asked.borrow_and_update().plan;
-        let outcome = if self.planned == Some(asked) {
+        let is_released = self.release.is_some_and(|at| until(at).is_zero());
+        let outcome = if self.planned == Some(asked) && !is_released {
             Arc::clone(&self.outcome.borrow())
         } else {
             let Some(outcome) = self.plan().await else {
@@ -165,7 +170,7 @@ impl Planner {
     }
 
     /// A new plan; `None` where the planner itself failed, which must not look like "nothing to probe".
-    async fn plan(&self) -> Option<Outcome> {
+    async fn plan(&mut self) -> Option<Outcome> {
         let meshes = self.caches.meshes.snapshot();
         let nodes = self.caches.nodes.snapshot();
         let inventories = self.caches.inventories.snapshot();
@@ -185,10 +190,14 @@ impl Planner {
             .iter()
             .filter_map(|(_, mesh)| mesh.clone().ok())
             .collect();
-        let started = Instant::now();
+        let (started, now) = (Instant::now(), Timestamp::now());
+        let releases = inventories
+            .values()
+            .filter_map(|inventory| inventory.flaps.next_release(now));
+        let release = releases.min();
         let computed = tokio::task::spawn_blocking(move || {
             let valid = valid.iter().map(AsRef::as_ref);
-            let input = plan_input(valid, &nodes, &inventories, &assignments);
+            let input = plan_input(valid, &nodes, &inventories, &assignments, now);
             let plan = plan(&input);
             (input, plan)
         });
@@ -196,9 +205,15 @@ impl Planner {
             .await
             .inspect_err(|error| tracing::error!(%error, "planning failed"))
             .ok()?;
+        self.release = release;
         self.metrics.planned(started.elapsed());
         Some(outcome(checked, &input, plan, &self.outcome.borrow()))
     }
+}
+
+/// How long it is until `at`.
+fn until(at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
 }
 
 /// Pauses between passes while something cannot be written.

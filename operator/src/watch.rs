@@ -6,6 +6,7 @@
 
 mod assignment;
 mod feed;
+mod flaps;
 mod inventory;
 mod mesh;
 mod node;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 pub use assignment::{AssignmentView, EntryView, digest};
 pub use feed::{WatchHealth, feed};
+pub use flaps::Flaps;
 pub use inventory::InventoryView;
 pub use mesh::MeshView;
 pub use node::{ConditionView, Marks, NO_SCHEDULE, NodeView, is_ours};

@@ -45,6 +45,7 @@ const TESTS: &[(&str, Test)] = tests![
     members::a_cordoned_node_is_left_out_and_comes_back,
     members::a_node_that_is_not_ready_is_left_out,
     members::a_relabelled_node_moves_between_meshes,
+    members::a_port_that_flaps_is_held_out_of_the_plan,
     members::a_quiet_cluster_is_not_written_to,
     members::one_node_of_many_touches_only_its_peers,
     life::what_happened_while_it_was_down_is_mended,

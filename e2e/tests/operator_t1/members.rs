@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use rdmamesh_api::RdmaProbeAssignment;
 use serde_json::json;
 
-use crate::agents::{join, join_all, leave, patch_node, report};
+use crate::agents::{inventory, join, join_all, leave, patch_node, port, report};
 use crate::cluster::{Cluster, SOON, until};
 
 const M: &[&str] = &["m"];
@@ -137,6 +137,39 @@ pub async fn a_relabelled_node_moves_between_meshes(cluster: &mut Cluster) -> Re
 }
 
 /// Reports that say the same, heartbeats of nodes and agents that restart cause no write of the operator.
+pub async fn a_port_that_flaps_is_held_out_of_the_plan(cluster: &mut Cluster) -> Result<()> {
+    join_all(cluster, 3).await?;
+    cluster.operator("one").await?;
+    cluster.mesh("m", json!({})).await?;
+    let all = [("host1", M), ("host2", M), ("host3", M)];
+    cluster.entries_become(&all).await?;
+    // Once is no flapping: it takes part again at once.
+    inventory(cluster, 3, &[port("rxe0", 3, "Down")]).await?;
+    cluster.entries_become(&all[..2]).await?;
+    inventory(cluster, 3, &[port("rxe0", 3, "Active")]).await?;
+    cluster.entries_become(&all).await?;
+    inventory(cluster, 3, &[port("rxe0", 3, "Down")]).await?;
+    cluster.entries_become(&all[..2]).await?;
+    probes(cluster, "host1", &["host2"]).await?;
+    probes(cluster, "host2", &["host1"]).await?;
+    let before = generations(cluster).await?;
+    for state in ["Active", "Down", "Active"] {
+        inventory(cluster, 3, &[port("rxe0", 3, state)]).await?;
+        // Longer than a change waits for others to come with it.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    ensure!(
+        generations(cluster).await? == before,
+        "assignments were written for a port that does not stay up"
+    );
+    let message = cluster.condition("m", "AssignmentsReady", "True").await?;
+    ensure!(
+        message.contains("host3") && message.contains("again and again"),
+        "{message}"
+    );
+    Ok(())
+}
+
 pub async fn a_quiet_cluster_is_not_written_to(cluster: &mut Cluster) -> Result<()> {
     planned(cluster).await?;
     report(cluster, &[]).await?;

@@ -5,9 +5,9 @@ use rdmamesh_api::node::GidStatus;
 use serde_json::json;
 
 use super::*;
-use crate::fixtures::views;
+use crate::fixtures::{at, views};
 use crate::validate::validate;
-use crate::watch::{Marks, MeshView, View};
+use crate::watch::{Flaps, Marks, MeshView, View};
 
 fn mesh(spec: serde_json::Value) -> ValidMesh {
     let view = MeshView {
@@ -62,6 +62,8 @@ fn inventory(name: &str, ports: Vec<PortStatus>) -> InventoryView {
             ..RdmaNodeStatus::default()
         }),
         reported_at: None,
+        flaps: Flaps::default(),
+        seen: at(0),
     }
 }
 
@@ -80,7 +82,7 @@ fn members_with(
     assigned: Vec<AssignmentView>,
 ) -> Vec<Member> {
     let mesh = mesh(spec);
-    let mut input = plan_input([&mesh], &views(nodes), &views(inv), &views(assigned));
+    let mut input = plan_input([&mesh], &views(nodes), &views(inv), &views(assigned), at(0));
     input
         .meshes
         .pop()
@@ -194,7 +196,7 @@ fn an_rnic_that_is_in_the_plan_stays_while_its_agent_cannot_open_it() {
         }]},
     }))
     .expect("an assignment");
-    let assigned = AssignmentView::of(object, k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+    let assigned = AssignmentView::of(object, Timestamp::UNIX_EPOCH);
     assert!(usable(&members(vec![assigned])));
 }
 
@@ -228,6 +230,37 @@ fn a_control_address_that_cannot_be_read_is_none() {
 #[test]
 fn a_suspended_mesh_is_not_planned() {
     let mesh = mesh(json!({"suspend": true}));
-    let input = plan_input([&mesh], &Views::new(), &Views::new(), &Views::new());
+    let input = plan_input([&mesh], &Views::new(), &Views::new(), &Views::new(), at(0));
     assert!(input.meshes.is_empty());
+}
+
+#[test]
+fn a_flapping_port_is_left_out_and_it_is_said_for_how_long() {
+    let up = || inventory("host1", vec![port("rxe0", |_| {})]);
+    let down = || {
+        inventory(
+            "host1",
+            vec![port("rxe0", |port| port.state = "Down".to_owned())],
+        )
+    };
+    let mut flapping = up();
+    for (turn, next) in [down(), up(), down(), up()].into_iter().enumerate() {
+        flapping = next.following(&flapping, at(i64::try_from(turn).expect("four turns")));
+    }
+    let members = |now| {
+        let mesh = mesh(json!({}));
+        let nodes = views([node("host1", &[], NodeState::Ready)]);
+        let inventories = views([flapping.clone()]);
+        let mut input = plan_input([&mesh], &nodes, &inventories, &Views::new(), at(now));
+        input.meshes.remove(0).members.remove(0).rnics.remove(0)
+    };
+    let Availability::Unusable(why) = members(10).availability else {
+        panic!("it flaps");
+    };
+    assert!(
+        why.contains("again and again") && why.contains("30s"),
+        "{why}"
+    );
+    let later = members(60).availability;
+    assert!(matches!(later, Availability::Usable(_)), "{later:?}");
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::apply::{ApplyError, Failure};
-use crate::fixtures::{inventory, mesh_view, node, views};
+use crate::fixtures::{at, inventory, mesh_view, node, views};
 use crate::watch::Views;
 
 fn pass(spec: serde_json::Value, before: &Outcome) -> Outcome {
@@ -15,7 +15,7 @@ fn pass(spec: serde_json::Value, before: &Outcome) -> Outcome {
     let nodes = views([1, 2].map(node));
     let inventories = views([1, 2].map(inventory));
     let meshes = valid.iter().map(AsRef::as_ref);
-    let input = plan_input(meshes, &nodes, &inventories, &Views::new());
+    let input = plan_input(meshes, &nodes, &inventories, &Views::new(), at(0));
     let plan = plan(&input);
     outcome(vec![(view, valid.clone())], &input, plan, before)
 }

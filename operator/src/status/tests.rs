@@ -305,6 +305,7 @@ fn a_coverage_that_the_budget_cannot_carry_is_a_shortfall_with_figures() {
         &crate::fixtures::views(nodes),
         &crate::fixtures::views([1, 2].map(crate::fixtures::inventory)),
         &crate::watch::Views::new(),
+        at(0),
     );
     let plan = rdmamesh_fabric::plan::plan(&input)
         .meshes

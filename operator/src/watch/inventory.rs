@@ -6,7 +6,7 @@ use kube::core::DeserializeGuard;
 use rdmamesh_api::node::PortStatus;
 use rdmamesh_api::{RdmaNode, RdmaNodeStatus};
 
-use super::{Triggers, View};
+use super::{Flaps, Triggers, View};
 
 /// Reason of an agent's condition `Probing` when it could not survey its machine.
 const INVENTORY_FAILED: &str = "InventoryFailed";
@@ -22,6 +22,10 @@ pub struct InventoryView {
     /// When the status was first seen as it is, by this host's clock; where that was before this process
     /// started, when the agent says that it wrote it.
     pub reported_at: Option<Timestamp>,
+    /// Ports that went down lately.
+    pub flaps: Flaps,
+    /// When this was read.
+    pub seen: Timestamp,
 }
 
 impl View for InventoryView {
@@ -50,6 +54,8 @@ impl View for InventoryView {
             reported_at: written.map(|written| written.0.min(now)),
             name,
             status,
+            flaps: Flaps::default(),
+            seen: now,
         }
     }
 
@@ -62,6 +68,9 @@ impl View for InventoryView {
         } else if self.reported_at.is_some() {
             self.reported_at = Some(now);
         }
+        self.flaps = previous
+            .flaps
+            .following(previous.ports(), self.ports(), now);
         self
     }
 
@@ -70,19 +79,43 @@ impl View for InventoryView {
     }
 
     fn triggers(old: Option<&Self>, new: Option<&Self>) -> Triggers {
-        let plan = planned(old) != planned(new);
         Triggers {
-            plan,
-            judge: plan,
+            plan: planned(old) != planned(new),
+            judge: judged(old) != judged(new),
             ..Triggers::default()
         }
     }
 }
 
-/// The part of an inventory that plans and verdicts follow from: where the agent answers and what its
-/// ports are. Firmware, doctor results, queue pair numbers and the agent's epoch are not part of it, so
-/// an agent that restarts changes no plan.
+impl InventoryView {
+    /// The ports that the agent lists.
+    #[must_use]
+    pub fn ports(&self) -> &[PortStatus] {
+        self.status.as_ref().map_or(&[], |status| &status.ports)
+    }
+}
+
+/// The part of an inventory that plans follow from: that of verdicts, but a port that is held out of the plan
+/// looks the same up and down.
 fn planned(view: Option<&InventoryView>) -> Option<(&str, Vec<PortStatus>)> {
+    let (address, mut ports) = judged(view)?;
+    let view = view?;
+    for port in &mut ports {
+        if view.flaps.is_held(port, view.seen) {
+            *port = PortStatus {
+                device: std::mem::take(&mut port.device),
+                port: port.port,
+                ..PortStatus::default()
+            };
+        }
+    }
+    Some((address, ports))
+}
+
+/// The part of an inventory that verdicts follow from: where the agent answers and what its ports are.
+/// Firmware, doctor results, queue pair numbers and the agent's epoch are not part of it, so an agent that
+/// restarts changes no plan.
+fn judged(view: Option<&InventoryView>) -> Option<(&str, Vec<PortStatus>)> {
     let status = view?.status.as_ref()?;
     let ports = status.ports.iter().map(|port| PortStatus {
         device: port.device.clone(),
@@ -119,6 +152,8 @@ mod tests {
             name: "n".to_owned(),
             status: Some(status),
             reported_at: None,
+            flaps: Flaps::default(),
+            seen: Timestamp::UNIX_EPOCH,
         }
     }
 
@@ -141,6 +176,27 @@ mod tests {
         let new = view(|status| status.ports[0].state = "Down".to_owned());
         let triggers = InventoryView::triggers(Some(&old), Some(&new));
         assert!(triggers.plan && triggers.judge);
+    }
+
+    #[test]
+    fn a_port_that_flaps_asks_for_a_verdict_each_time_and_for_a_plan_at_first() {
+        let second = |second| Timestamp::from_second(second).expect("a small number is a time");
+        let port = |up: bool| {
+            view(|status| status.ports[0].state = if up { "Active" } else { "Down" }.to_owned())
+        };
+        let mut known = port(true);
+        let plans: Vec<_> = (1..=8)
+            .map(|turn| {
+                let mut next = port(turn % 2 == 0);
+                next.seen = second(turn * 5);
+                let next = next.following(&known, second(turn * 5));
+                let triggers = InventoryView::triggers(Some(&known), Some(&next));
+                known = next;
+                assert!(triggers.judge, "turn {turn}");
+                triggers.plan
+            })
+            .collect();
+        assert_eq!(plans, [true, true, true, false, false, false, false, false]);
     }
 
     #[test]
