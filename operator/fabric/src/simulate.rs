@@ -20,7 +20,7 @@ mod setup;
 mod traffic;
 pub mod truth;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Counted, Write, Writer};
 pub use draw::Draw;
 pub use fabric::{Fabric, Size, SizeError};
 pub use fault::{Direction, Fault, FaultError, Harm, Place};

@@ -33,6 +33,8 @@ pub(super) struct Agent {
     pub host: HostId,
     /// Where in a second it ticks.
     pub phase: Duration,
+    /// When the process began.
+    pub began: Time,
     mesh: Arc<str>,
     traffic: Traffic,
     tracer: Tracer,
@@ -84,6 +86,7 @@ impl Agent {
         Self {
             host,
             phase: Duration::from_secs(1).mul_f64(draw.unit()),
+            began: now,
             traffic: Traffic::new(host, thresholds.window, now),
             tracer: Tracer::default(),
             windows: Windows::default(),
@@ -102,17 +105,17 @@ impl Agent {
         }
     }
 
-    /// Takes its part of the plan over.
+    /// Takes its part of the plan over; how many targets it has, where that is news.
     pub fn assign(
         &mut self,
         fabric: &Fabric,
         plan: &MeshPlan,
         rnics: &BTreeMap<RnicName, RnicId>,
         now: Time,
-    ) {
+    ) -> Option<usize> {
         let node = fabric.host_name(self.host);
         if self.plan.is_some() && self.plan == plan.plan_hash(&node) {
-            return;
+            return None;
         }
         self.plan = plan.plan_hash(&node);
         self.settled = false;
@@ -132,6 +135,12 @@ impl Agent {
         let places = self.traffic.assign(fabric, wanted);
         self.tracer.assign(&self.traffic.flows, &places, now);
         self.windows.assign(&self.mesh, fabric, &self.traffic);
+        Some(self.traffic.targets.len())
+    }
+
+    /// Outcomes of its probes so far, by the agent's names.
+    pub fn outcomes(&self) -> [(&'static str, u64); 8] {
+        self.traffic.outcomes()
     }
 
     /// Sends what falls due before `until`; `version` changes whenever the world does.

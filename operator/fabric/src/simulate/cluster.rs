@@ -15,7 +15,7 @@ use super::setup::Setup;
 use super::traffic::World;
 use crate::diagnose::Verdict;
 use crate::names::RnicName;
-use crate::plan::NodeState;
+use crate::plan::{Coverage, NodeState};
 
 /// From a port's change to the inventory that tells of it.
 const INVENTORY_AFTER: Duration = Duration::from_millis(250);
@@ -76,7 +76,26 @@ pub struct Write {
 pub enum Writer {
     /// The agent of this host (from 0), its report.
     Agent(u32),
+    /// The agent of this host, its inventory.
+    Inventory(u32),
+    /// The operator, this host's assignment.
+    Operator(u32),
 }
+
+/// Outcomes of the probes of one agent's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Its host, from 0.
+    pub host: u32,
+    /// When the process began.
+    pub began: Duration,
+    /// By the agent's names of outcomes.
+    pub outcomes: [(&'static str, u64); 8],
+}
+
+/// Bytes of JSON of an inventory, and of an assignment's target.
+const INVENTORY_BYTES: usize = 1500;
+const TARGET_BYTES: usize = 180;
 
 /// A cluster.
 pub struct Cluster {
@@ -151,6 +170,26 @@ impl Cluster {
     #[must_use]
     pub const fn verdict(&self) -> &Verdict {
         &self.operator.verdict
+    }
+
+    /// Coverage of the plan in force.
+    #[must_use]
+    pub fn planned(&self) -> Option<&Coverage> {
+        self.operator.plan.as_ref().map(|plan| &plan.coverage)
+    }
+
+    /// Outcomes of the probes of all agents that are there.
+    #[must_use]
+    pub fn counters(&self) -> Vec<Counted> {
+        self.agents
+            .iter()
+            .flatten()
+            .map(|agent| Counted {
+                host: agent.host,
+                began: agent.began,
+                outcomes: agent.outcomes(),
+            })
+            .collect()
     }
 
     /// Writes to the API server so far, in order.
@@ -385,8 +424,14 @@ impl Cluster {
                 }
             })
             .collect();
-        self.operator.inventory(host, &ports, self.now);
-        self.plan_soon();
+        if self.operator.inventory(host, &ports, self.now) {
+            self.writes.push(Write {
+                at: self.now,
+                by: Writer::Inventory(host),
+                bytes: INVENTORY_BYTES,
+            });
+            self.plan_soon();
+        }
     }
 
     fn plan_soon(&mut self) {
@@ -416,7 +461,13 @@ impl Cluster {
             return;
         };
         for agent in self.agents.iter_mut().flatten() {
-            agent.assign(&self.fabric, plan, &self.rnics, self.now);
+            if let Some(targets) = agent.assign(&self.fabric, plan, &self.rnics, self.now) {
+                self.writes.push(Write {
+                    at: self.now,
+                    by: Writer::Operator(agent.host),
+                    bytes: targets * TARGET_BYTES,
+                });
+            }
         }
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Operator {
     pub plan: Option<MeshPlan>,
     members: Vec<Member>,
     evidence: Evidence,
+    /// What each node's inventory says; nothing before the first one.
+    ports: Vec<Vec<Port>>,
     /// When each node was last heard of.
     heard: Vec<Option<Time>>,
     state: State,
@@ -84,6 +86,7 @@ impl Operator {
                 planned: Arc::new(Planned::default()),
                 nodes,
             },
+            ports: vec![Vec::new(); fabric.size().hosts() as usize],
             heard: vec![None; fabric.size().hosts() as usize],
             fabric,
             mesh: setup.mesh.clone(),
@@ -107,8 +110,12 @@ impl Operator {
         operator
     }
 
-    /// An agent wrote its inventory.
-    pub fn inventory(&mut self, host: HostId, ports: &[Port], now: Time) {
+    /// An agent has looked at its ports; whether that is news that it writes.
+    pub fn inventory(&mut self, host: HostId, ports: &[Port], now: Time) -> bool {
+        if self.ports[host as usize] == ports {
+            return false;
+        }
+        self.ports[host as usize] = ports.to_vec();
         let member = &mut self.members[host as usize];
         let first = host * self.fabric.rails();
         let mut facts = Vec::new();
@@ -143,6 +150,7 @@ impl Operator {
         }
         self.evidence.nodes[host as usize].ports = Some(facts);
         self.hear(host, now);
+        true
     }
 
     /// An agent wrote its report.

@@ -72,6 +72,28 @@ pub(super) enum End {
     Unresolved,
 }
 
+/// Outcomes of all probes of a process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    sent: u64,
+    lost: u64,
+    late: u64,
+    host_delayed: u64,
+    unresolved: u64,
+}
+
+impl Counts {
+    const fn add(&mut self, end: End) {
+        match end {
+            End::Took(_) => {}
+            End::LostForward | End::LostReturn | End::Lost => self.lost += 1,
+            End::Late => self.late += 1,
+            End::HostDelayed => self.host_delayed += 1,
+            End::Unresolved => self.unresolved += 1,
+        }
+    }
+}
+
 /// All probes of one agent's process.
 #[derive(Clone, Debug)]
 pub(super) struct Traffic {
@@ -87,6 +109,8 @@ pub(super) struct Traffic {
     skip: Option<u64>,
     until: Time,
     window: u64,
+    /// Probes sent, and those of them that ended otherwise than in time.
+    counts: Counts,
 }
 
 impl Traffic {
@@ -104,6 +128,7 @@ impl Traffic {
             skip: None,
             until: now,
             window,
+            counts: Counts::default(),
         }
     }
 
@@ -176,6 +201,29 @@ impl Traffic {
         places
     }
 
+    /// Outcomes so far, by the agent's names.
+    pub fn outcomes(&self) -> [(&'static str, u64); 8] {
+        let Counts {
+            sent,
+            lost,
+            late,
+            host_delayed,
+            unresolved,
+        } = self.counts;
+        let open = self.pending.len() as u64;
+        let ok = sent.saturating_sub(lost + late + host_delayed + unresolved + open);
+        [
+            ("sent", sent),
+            ("ok", ok),
+            ("lost", lost),
+            ("late", late),
+            ("hostDelayed", host_delayed),
+            ("unresolved", unresolved),
+            ("invalid", 0),
+            ("sendError", 0),
+        ]
+    }
+
     /// Flows of probes that have not ended yet.
     pub fn pending_flows(&self) -> impl Iterator<Item = usize> + '_ {
         self.pending.iter().map(|pending| pending.flow)
@@ -229,6 +277,7 @@ impl Traffic {
                 while self.flows[at].next < end {
                     let sent = self.send_one(at, end, world, draw);
                     self.sent[place] += u16::from(sent);
+                    self.counts.sent += u64::from(sent);
                 }
                 continue;
             }
@@ -237,6 +286,7 @@ impl Traffic {
                 .div_ceil(flow.step.as_nanos().max(1)) as u64;
             flow.next += flow.step * due as u32;
             self.sent[place] += due as u16;
+            self.counts.sent += due;
             self.plain(at, second, due, &odds, draw);
         }
     }
@@ -291,6 +341,7 @@ impl Traffic {
             }
             let usual = rtt::one_way(switches(flows[pending.flow].forth)) * 2 + rtt::USUAL;
             if !matches!(end, End::Took(took) if took <= usual) {
+                self.counts.add(end);
                 events.push_back(Event {
                     second: pending.due.as_secs(),
                     flow: pending.flow,
@@ -373,6 +424,7 @@ impl Traffic {
         match target.resolve(due, peer, draw) {
             Resolved::Unheard => return false,
             Resolved::Silent => {
+                self.counts.add(End::Unresolved);
                 self.events.push_back(Event {
                     second,
                     flow: at,
