@@ -46,6 +46,8 @@ enum Command {
     Run(crate::runner::command::Run),
     /// Measure round-trip times, cost, time to verdict and planning.
     Bench(crate::bench::Bench),
+    /// Play simulated cases of a population and print how right the verdicts were.
+    Score(crate::score::Score),
     /// Count the tests in logs of `cargo test`.
     Tally(crate::report::tally::Tally),
     /// Judge flow records that somebody else made.
@@ -176,6 +178,7 @@ impl Command {
             Self::Demo(demo) => demo.run().await?,
             Self::Bench(bench) => return bench.run().await,
             Self::Judge(judge) => judge.run()?,
+            Self::Score(score) => return score.run(),
             Self::Tally(tally) => return tally.run(),
             Self::Down { which, all } => environment::down(&which.name, all).await?,
             Self::Status(which) => return environment::status(&which).await,

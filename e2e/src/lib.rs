@@ -35,6 +35,7 @@ pub mod rig;
 pub mod rungs;
 pub mod runner;
 pub mod scenario;
+pub mod score;
 pub mod telemetry;
 pub mod tools;
 pub mod vm;

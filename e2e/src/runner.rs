@@ -1,4 +1,4 @@
-//! Plays a scenario's steps in a world: the fabric VM today, the simulator and a cluster later.
+//! Plays a scenario's steps in a world: the fabric VM, a cluster on it, or the simulator.
 //!
 //! Nothing here sleeps for a fixed time. The world hands over a [`View`] that changes when something was observed;
 //! every step waits on it, on the counters and on the next fault that mends itself, up to its own bound.
@@ -21,6 +21,7 @@ pub mod exposition;
 pub mod fabric;
 mod goal;
 pub mod observe;
+pub mod sim;
 pub mod view;
 
 use counters::{AgentCounters, CounterLog, Outcomes};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use super::fabric::FabricWorld;
@@ -49,13 +49,9 @@ impl Run {
     pub async fn run(self) -> Result<ExitCode> {
         let scenario = Scenario::read(&self.file)?;
         let report = match self.world {
-            WorldKind::Fabric => self.on_fabric(&scenario).await?,
-            WorldKind::Cluster | WorldKind::Sim => bail!(
-                "the {} world is not built yet: write --world fabric",
-                self.world
-                    .to_possible_value()
-                    .map_or_else(String::new, |value| value.get_name().to_owned())
-            ),
+            WorldKind::Fabric => self.on_rig(&scenario, World::Fabric).await?,
+            WorldKind::Cluster => self.on_rig(&scenario, World::Cluster).await?,
+            WorldKind::Sim => simulate(scenario).await?,
         };
         if let Some(file) = &self.json {
             report.write_json(file)?;
@@ -68,7 +64,7 @@ impl Run {
         })
     }
 
-    async fn on_fabric(&self, scenario: &Scenario) -> Result<ScenarioReport> {
+    async fn on_rig(&self, scenario: &Scenario, world: World) -> Result<ScenarioReport> {
         let progress = Progress::new();
         if let Some(description) = &scenario.description {
             progress.say(description);
@@ -78,7 +74,7 @@ impl Run {
             fabric: scenario.fabric.spec(),
             lifetime: Lifetime::Tied,
             product: true,
-            world: World::Fabric,
+            world,
         };
         let mut rig = Rig::up(options, progress.clone()).await?;
         let report = play_on(&mut rig, scenario, &progress).await;
@@ -100,6 +96,18 @@ pub async fn play_on(
     let mut world = FabricWorld::with_mesh(rig, &scenario.mesh).await?;
     check(scenario, &world).map_err(anyhow::Error::msg)?;
     Ok(play(&mut world, scenario, progress).await)
+}
+
+/// Plays a scenario in the simulator, on a thread of its own: its clock stands still while it computes.
+async fn simulate(scenario: Scenario) -> Result<ScenarioReport> {
+    let progress = Progress::new();
+    if let Some(description) = &scenario.description {
+        progress.say(description);
+    }
+    let play = move || super::sim::play_simulated(&scenario, &progress);
+    tokio::task::spawn_blocking(play)
+        .await
+        .context("the simulation broke")?
 }
 
 #[expect(clippy::print_stdout, reason = "the result is what was asked for")]
