@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use opentelemetry::KeyValue;
 
 use crate::dataplane::{Budget, DataplaneConfig};
+use crate::device_plugin::DevicePluginArgs;
 use crate::logging::LogFormat;
 use crate::metrics::OtlpConfig;
 use crate::metrics::otlp::HistogramForm;
@@ -32,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Probe, answer and report until told to stop.
     Run(Box<RunArgs>),
+    /// Give containers the node's RDMA devices, as a device plugin of the kubelet.
+    DevicePlugin(Box<DevicePluginArgs>),
     /// Trace the paths of flows for the prober, over a unix socket. Needs CAP_NET_RAW.
     Trace(TraceArgs),
 }
@@ -56,6 +59,17 @@ impl TraceArgs {
         TracerConfig {
             socket: self.socket.clone(),
             packets_per_second: self.packets_per_second,
+        }
+    }
+}
+
+impl Command {
+    /// How its log lines look.
+    pub fn log_format(&self) -> LogFormat {
+        match self {
+            Self::Run(args) => args.log_format,
+            Self::Trace(args) => args.log_format,
+            Self::DevicePlugin(args) => args.log_format,
         }
     }
 }

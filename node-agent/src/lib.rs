@@ -5,6 +5,7 @@ pub mod anomaly;
 pub mod cluster;
 pub mod config;
 pub mod dataplane;
+pub mod device_plugin;
 pub mod http;
 pub mod inventory;
 pub mod keys;

@@ -12,11 +12,7 @@ const BLOCKING_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    let log_format = match &command {
-        Command::Run(args) => args.log_format,
-        Command::Trace(args) => args.log_format,
-    };
-    if let Err(error) = rdmamesh_agent::logging::init(log_format) {
+    if let Err(error) = rdmamesh_agent::logging::init(command.log_format()) {
         tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
             .init();
@@ -26,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Run(args) => run(rdmamesh_agent::run::run(*args)),
         Command::Trace(args) => run(rdmamesh_agent::run::trace(args)),
+        Command::DevicePlugin(args) => run(rdmamesh_agent::device_plugin::run(*args)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
