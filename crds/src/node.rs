@@ -70,6 +70,9 @@ pub struct RdmaNodeStatus {
     /// Results of the readiness checks.
     #[schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "atomic"))]
     pub doctor: Vec<DoctorResult>,
+    /// Whether the paths of flows are traced: without it, links and switches cannot be told apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_tracing: Option<Tracing>,
     /// Whether workload queue pairs are traced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
@@ -170,7 +173,7 @@ pub struct DoctorResult {
     pub remedy: Option<String>,
 }
 
-/// Whether workload queue pairs are traced.
+/// Whether something is traced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tracing {

@@ -9,10 +9,12 @@ use std::time::SystemTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rdmamesh_api::RdmaNodeStatus;
 use rdmamesh_api::condition::PROBING;
+use rdmamesh_api::node::Tracing;
 use rdmamesh_verbs::DeviceInfo;
 
 use crate::model::{LocalPort, PortActivity, PortHealth};
 use crate::publish::{condition, kube_time};
+use crate::trace::client::TracingState;
 
 pub use survey::{Survey, survey};
 pub use watch::{Sources, run, same_but_time};
@@ -38,6 +40,8 @@ pub struct Facts<'a> {
     pub epoch: &'a str,
     /// Where peers resolve this agent, `address:port`; empty while not known.
     pub control_address: &'a str,
+    /// Whether paths are traced.
+    pub tracing: &'a TracingState,
     /// The status before this one, for transition times.
     pub before: Option<&'a RdmaNodeStatus>,
     /// The wall clock.
@@ -76,6 +80,16 @@ pub fn node_status(facts: &Facts<'_>) -> RdmaNodeStatus {
         control_address: facts.control_address.to_owned(),
         doctor: doctor::examine(facts, &ports),
         ports,
+        path_tracing: Some(match facts.tracing {
+            TracingState::Active => Tracing {
+                state: "Active".to_owned(),
+                reason: None,
+            },
+            TracingState::Unavailable(reason) => Tracing {
+                state: "Unavailable".to_owned(),
+                reason: Some(reason.clone()),
+            },
+        }),
         tracing: None,
         workloads: Vec::new(),
     }

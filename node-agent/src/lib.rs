@@ -12,6 +12,7 @@ pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod model;
+pub mod passive;
 pub mod plan;
 pub mod publish;
 pub mod reporter;

@@ -16,6 +16,7 @@ use crate::cluster::{AssignmentSink, WriteError, delays};
 use crate::logging::Repeats;
 use crate::metrics::AgentCounters;
 use crate::model::{PortHealth, TickReport};
+use crate::passive::PortErrors;
 use crate::plan::AgentPlan;
 use crate::publish::{
     Change, Essence, Idle, Pacer, Pacing, Settled, View, assignment_status, jitter,
@@ -52,6 +53,8 @@ pub struct Inputs {
     pub node: NodeName,
     /// Where flows go, as far as they are traced.
     pub paths: Arc<dyn Paths + Send + Sync>,
+    /// Error counters of the local ports.
+    pub errors: watch::Receiver<Arc<PortErrors>>,
     /// Identifies this process.
     pub epoch: Arc<str>,
 }
@@ -77,6 +80,7 @@ pub async fn run<S: AssignmentSink>(sink: Arc<S>, inputs: Inputs, stop: Cancella
         findings: Findings::default(),
         settled: Settled::default(),
         idle: Idle::default(),
+        errors: Arc::default(),
         pacer: Pacer::new(Pacing::default()),
         before: None,
         latest: None,
@@ -105,6 +109,7 @@ struct Reporter<S> {
     findings: Findings,
     settled: Settled,
     idle: Idle,
+    errors: Arc<PortErrors>,
     pacer: Pacer<Essence>,
     /// The status of the last write, for transition times.
     before: Option<RdmaProbeAssignmentStatus>,
@@ -125,6 +130,7 @@ struct Latest {
 impl<S: AssignmentSink> Reporter<S> {
     fn take(&mut self, report: TickReport, stopping: bool) {
         let plan = Arc::clone(&self.inputs.plan.borrow());
+        self.errors = Arc::clone(&self.inputs.errors.borrow());
         if !stopping {
             self.ports.clone_from(&self.inputs.ports.borrow());
         }
@@ -164,6 +170,7 @@ impl<S: AssignmentSink> Reporter<S> {
             report: &tick.report,
             findings: &tick.findings,
             idle: &self.idle,
+            errors: &self.errors,
             before: self.before.as_ref(),
             now: SystemTime::now(),
         }

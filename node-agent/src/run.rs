@@ -23,12 +23,13 @@ use crate::config::{RunArgs, TraceArgs};
 use crate::dataplane::{self, DataplaneHandle};
 use crate::http::{Pages, listen, serve};
 use crate::metrics::{AgentCounters, Otlp, Source, State};
+use crate::passive::PortErrors;
 use crate::plan::{AgentPlan, translate};
-use rdmamesh_fabric::report::Untraced;
 
 use crate::reporter::Tick;
+use crate::trace::client::{self, Paths, TracingState};
 use crate::trace::tracer;
-use crate::{inventory, keys, reporter};
+use crate::{inventory, keys, passive, reporter};
 
 mod end;
 
@@ -78,6 +79,9 @@ struct Wires {
     control: watch::Sender<Option<Arc<str>>>,
     inventory: watch::Sender<Option<Arc<RdmaNodeStatus>>>,
     tick: watch::Sender<Option<Arc<Tick>>>,
+    tracing: watch::Sender<TracingState>,
+    errors: watch::Sender<Arc<PortErrors>>,
+    paths: Paths,
     recheck: Arc<Notify>,
     counters: Arc<AgentCounters>,
     epoch: Arc<str>,
@@ -92,6 +96,9 @@ impl Wires {
             control: watch::Sender::default(),
             inventory: watch::Sender::default(),
             tick: watch::Sender::default(),
+            tracing: watch::Sender::default(),
+            errors: watch::Sender::default(),
+            paths: Paths::default(),
             recheck: Arc::default(),
             counters: Arc::default(),
             epoch: Arc::from(format!("{:016x}", rand::random::<u64>())),
@@ -130,7 +137,8 @@ impl Agent {
             tick: wires.tick.clone(),
             counters: Arc::clone(&wires.counters),
             node: args.node_name.as_str().into(),
-            paths: Arc::new(Untraced),
+            paths: Arc::new(wires.paths.clone()),
+            errors: wires.errors.subscribe(),
             epoch: Arc::clone(&wires.epoch),
         };
         let reporter = tokio::spawn(reporter::run(
@@ -151,6 +159,7 @@ impl Agent {
             tick: wires.tick.subscribe(),
             started: Instant::now(),
         };
+        agent.spawn_observers(args, &wires)?;
         let stop = agent.stop.clone();
         agent.spawn("http", async move {
             if let Err(error) = serve(listener, pages, stop).await {
@@ -159,6 +168,31 @@ impl Agent {
         });
         agent.spawn_cluster(args, &node, client, api, sysfs, &wires);
         Ok(agent)
+    }
+
+    /// What looks at paths and devices beside the probes.
+    fn spawn_observers(&mut self, args: &RunArgs, wires: &Wires) -> Result<()> {
+        let tracing = client::Inputs {
+            socket: args.trace_socket.clone(),
+            tick: wires.tick.subscribe(),
+            losses: self
+                .dataplane
+                .losses()
+                .ok_or_else(|| anyhow!("the lost probes are taken already"))?,
+            ports: self.dataplane.ports(),
+            inventory: wires.inventory.subscribe(),
+            state: wires.tracing.clone(),
+        };
+        let sources = passive::Sources {
+            sysfs: args.sysfs_root.clone(),
+            ports: self.dataplane.ports(),
+            inventory: wires.inventory.subscribe(),
+        };
+        let traced = client::run(wires.paths.clone(), tracing, self.stop.clone());
+        let counted = passive::run(sources, wires.errors.clone(), self.stop.clone());
+        self.spawn("path tracing", traced);
+        self.spawn("error counters", counted);
+        Ok(())
     }
 
     /// The tasks between data path and API server.
@@ -204,6 +238,7 @@ impl Agent {
             health: self.dataplane.ports(),
             plan: wires.plan.subscribe(),
             control: wires.control.subscribe(),
+            tracing: wires.tracing.subscribe(),
         };
         let inventory = inventory::run(sources, wires.inventory.clone(), stop());
         let inputs = NodeInputs {
@@ -261,6 +296,9 @@ fn metrics_state(node: &Arc<str>, dataplane: &DataplaneHandle, wires: &Wires) ->
         inventory: wires.inventory.subscribe(),
         plan: wires.plan.subscribe(),
         tick: wires.tick.subscribe(),
+        errors: wires.errors.subscribe(),
+        tracing: wires.tracing.subscribe(),
+        paths: wires.paths.clone(),
     }
 }
 

@@ -13,6 +13,8 @@
 //!
 //! A router that does not answer is unknown, not absent. Without a tracer everything else goes on.
 
+pub mod book;
+pub mod client;
 pub mod packet;
 pub mod protocol;
 pub mod tracer;

@@ -77,6 +77,7 @@ fn status(survey: &Survey, health: &[PortHealth], planned: &[&str]) -> RdmaNodeS
         planned: &planned,
         epoch: "ab",
         control_address: "10.12.0.2:7475",
+        tracing: &TracingState::Active,
         before: None,
         now: SystemTime::UNIX_EPOCH,
     })

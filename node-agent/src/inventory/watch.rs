@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Facts, Survey, node_status, survey};
 use crate::model::{LocalPort, PortHealth};
 use crate::plan::AgentPlan;
+use crate::trace::client::TracingState;
 
 /// What changes without an event (addresses, firmware, a device that nobody opened) is seen this late.
 const POLL: Duration = Duration::from_secs(10);
@@ -33,6 +34,8 @@ pub struct Sources {
     pub plan: watch::Receiver<Arc<AgentPlan>>,
     /// Where peers resolve this agent, once known.
     pub control: watch::Receiver<Option<Arc<str>>>,
+    /// Whether paths are traced.
+    pub tracing: watch::Receiver<TracingState>,
 }
 
 /// Publishes a new status into `out` whenever something but the time has changed, until stopped.
@@ -51,6 +54,7 @@ pub async fn run(
             changed = sources.health.changed() => changed,
             changed = sources.plan.changed() => changed,
             changed = sources.control.changed() => changed,
+            changed = sources.tracing.changed() => changed,
         };
         if changed.is_err() {
             // A source has ended: the agent is shutting down, or its supervisor is about to say why.
@@ -82,6 +86,7 @@ fn assemble(
     let health = sources.health.borrow_and_update().clone();
     let plan = Arc::clone(&sources.plan.borrow_and_update());
     let control = sources.control.borrow_and_update().clone();
+    let tracing = sources.tracing.borrow_and_update().clone();
     let planned: Vec<LocalPort> = plan
         .probes
         .ports
@@ -94,6 +99,7 @@ fn assemble(
         planned: &planned,
         epoch: &sources.epoch,
         control_address: control.as_deref().unwrap_or_default(),
+        tracing: &tracing,
         before,
         now: SystemTime::now(),
     })

@@ -13,8 +13,11 @@ use crate::model::{
     PortActivity, PortHealth, ProbeClass, RttHistogram, Series, SeriesKey, SeriesTable,
     TargetWindow, TimestampMode,
 };
+use crate::passive::PortErrors;
 use crate::plan::AgentPlan;
 use crate::reporter::Tick;
+use crate::trace::book::Extent;
+use crate::trace::client::TraceSnapshot;
 
 /// Paths shown one by one besides the anomalous ones.
 const WORST_PATHS: usize = 10;
@@ -32,7 +35,17 @@ pub(super) struct Inputs<'a> {
     pub(super) inventory: Option<&'a RdmaNodeStatus>,
     pub(super) plan: &'a AgentPlan,
     pub(super) tick: Option<&'a Tick>,
+    pub(super) errors: &'a PortErrors,
+    pub(super) tracing: Tracing,
     pub(super) usage: Option<Usage>,
+}
+
+/// How path tracing goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tracing {
+    pub(super) active: bool,
+    pub(super) extent: Extent,
+    pub(super) counted: TraceSnapshot,
 }
 
 /// One value of one series.
@@ -79,6 +92,7 @@ pub(super) fn sample(inputs: &Inputs<'_>) -> Sample {
     add_paths(&mut sheet, inputs.tick);
     add_plan(&mut sheet, inputs);
     add_ports(&mut sheet, inputs);
+    add_tracing(&mut sheet, inputs);
     add_counters(&mut sheet, inputs);
     let omitted = sheet.omitted;
     sheet.number(Metric::Omitted, &[], omitted as f64);
@@ -169,6 +183,10 @@ fn add_series(sheet: &mut Sheet<'_>, key: &SeriesKey, series: &Series) {
         ];
         sheet.count(Metric::ProbeOutcome, values, count);
     }
+    for (way, count) in ways(&series.tally) {
+        let values: Values<'_> = &[&key.mesh, &class, device, &port, groups.0, groups.1, &way];
+        sheet.count(Metric::ProbeLost, values, count);
+    }
     if key.class == ProbeClass::Control {
         let rtt = Value::Distribution(series.rtt.clone());
         return sheet.add(Metric::ControlRtt, common, rtt);
@@ -198,6 +216,15 @@ fn outcomes(tally: &crate::model::Tally) -> [(&'static str, u64); 7] {
         ("unresolved", tally.unresolved),
         ("invalid", tally.invalid),
         ("sendError", tally.send_error),
+    ]
+}
+
+fn ways(tally: &crate::model::Tally) -> [(&'static str, u64); 3] {
+    let known = tally.lost_forward + tally.lost_return;
+    [
+        ("forward", tally.lost_forward),
+        ("return", tally.lost_return),
+        ("unknown", tally.lost.saturating_sub(known)),
     ]
 }
 
@@ -279,6 +306,28 @@ fn add_ports(sheet: &mut Sheet<'_>, inputs: &Inputs<'_>) {
             sheet.number(Metric::PortFlows, values, f64::from(flows));
         }
     }
+    for (local, counters) in &inputs.errors.total {
+        for (counter, count) in counters {
+            let values: Values<'_> = &[&local.device, &local.port, counter];
+            sheet.count(Metric::PortErrors, values, *count);
+        }
+    }
+}
+
+fn add_tracing(sheet: &mut Sheet<'_>, inputs: &Inputs<'_>) {
+    let Tracing {
+        active,
+        extent,
+        counted,
+    } = inputs.tracing;
+    sheet.number(Metric::TraceActive, &[], f64::from(u8::from(active)));
+    sheet.number(Metric::TraceFlows, &[], extent.flows as f64);
+    sheet.number(Metric::TracePaths, &[], extent.traced as f64);
+    let unanswered = counted.packets.saturating_sub(counted.answers);
+    for (outcome, count) in [("answered", counted.answers), ("unanswered", unanswered)] {
+        sheet.count(Metric::TracePackets, &[&outcome], count);
+    }
+    sheet.count(Metric::TraceRefused, &[], counted.refused);
 }
 
 fn add_counters(sheet: &mut Sheet<'_>, inputs: &Inputs<'_>) {

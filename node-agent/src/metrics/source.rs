@@ -8,11 +8,13 @@ use rdmamesh_api::RdmaNodeStatus;
 use tokio::sync::watch;
 
 use super::AgentCounters;
-use super::sample::{Inputs, Sample, sample};
+use super::sample::{Inputs, Sample, Tracing, sample};
 use crate::dataplane::{CountersSnapshot, Usage};
 use crate::model::{PortHealth, SeriesTable};
+use crate::passive::PortErrors;
 use crate::plan::AgentPlan;
 use crate::reporter::Tick;
+use crate::trace::client::{Paths, TracingState};
 
 /// One collection asks once per metric; all get the same sample.
 const SHELF_LIFE: Duration = Duration::from_millis(500);
@@ -38,6 +40,12 @@ pub struct State {
     pub plan: watch::Receiver<Arc<AgentPlan>>,
     /// The newest judged report.
     pub tick: watch::Receiver<Option<Arc<Tick>>>,
+    /// Error counters of the local ports.
+    pub errors: watch::Receiver<Arc<PortErrors>>,
+    /// Whether paths are traced.
+    pub tracing: watch::Receiver<TracingState>,
+    /// What is known of paths.
+    pub paths: Paths,
 }
 
 /// Makes samples of a [`State`].
@@ -85,6 +93,12 @@ impl Source {
             Arc::clone(&state.plan.borrow()),
         );
         let tick = state.tick.borrow().clone();
+        let errors = Arc::clone(&state.errors.borrow());
+        let tracing = Tracing {
+            active: *state.tracing.borrow() == TracingState::Active,
+            extent: state.paths.book().extent(),
+            counted: state.paths.counters(),
+        };
         sample(&Inputs {
             node: &state.node,
             series: &series,
@@ -94,6 +108,8 @@ impl Source {
             inventory: inventory.as_deref(),
             plan: &plan,
             tick: tick.as_deref(),
+            errors: &errors,
+            tracing,
             usage: Usage::now(),
         })
     }

@@ -69,6 +69,10 @@ pub const TRANSPORT: &str = "rdmamesh.transport";
 pub const REASON: &str = "rdmamesh.reason";
 /// `loss` or `latency`.
 pub const ANOMALY: &str = "rdmamesh.anomaly";
+/// `forward`, `return` or `unknown`.
+pub const WAY: &str = "rdmamesh.way";
+/// The kernel's name of a counter.
+pub const COUNTER: &str = "rdmamesh.counter";
 /// `RdmaProbeAssignment` or `RdmaNode`.
 pub const OBJECT: &str = "rdmamesh.object";
 
@@ -76,7 +80,9 @@ const SERIES: &[&str] = &[MESH, CLASS, DEVICE, PORT, GROUP, PEER_GROUP];
 const SERIES_OUTCOME: &[&str] = &[MESH, CLASS, DEVICE, PORT, GROUP, PEER_GROUP, OUTCOME];
 const SERIES_STAMPS: &[&str] = &[MESH, CLASS, DEVICE, PORT, GROUP, PEER_GROUP, TIMESTAMPS];
 const PATH: &[&str] = &[MESH, CLASS, TRAFFIC_CLASS, DEVICE, PORT, PEER];
+const SERIES_WAY: &[&str] = &[MESH, CLASS, DEVICE, PORT, GROUP, PEER_GROUP, WAY];
 const LOCAL: &[&str] = &[DEVICE, PORT];
+const LOCAL_COUNTER: &[&str] = &[DEVICE, PORT, COUNTER];
 
 /// Most attribute sets of one metric; more are left out and counted in [`Metric::Omitted`].
 pub const CARDINALITY_LIMIT: usize = 2000;
@@ -112,6 +118,8 @@ table! {
         "Probes sent, booked once their second has settled.";
     ProbeOutcome, "rdmamesh.probe.outcome", Counter, "{probe}", SERIES_OUTCOME,
         "Probes by outcome; the outcomes add up to the probes sent.";
+    ProbeLost, "rdmamesh.probe.lost", Counter, "{probe}", SERIES_WAY,
+        "Lost probes by the way they were lost on: forward, return or unknown.";
     NetworkRtt, "rdmamesh.probe.network.rtt", Histogram, "s", SERIES_STAMPS,
         "Round trip of a probe without the delays of both hosts: (T5-T2)-(T4-T3).";
     ProberDelay, "rdmamesh.probe.prober.delay", Histogram, "s", SERIES_STAMPS,
@@ -124,6 +132,16 @@ table! {
         "Lost share of a path's probes in the newest window; the 10 worst paths and the anomalous ones.";
     PathP99, "rdmamesh.path.rtt.p99", Gauge, "s", PATH,
         "99th percentile of a path's network round-trip time in the newest window; the same paths.";
+    TraceActive, "rdmamesh.trace.active", Gauge, "{tracer}", &[],
+        "1 while a tracer answers, else 0.";
+    TraceFlows, "rdmamesh.trace.flows", Gauge, "{flow}", &[],
+        "Flows whose path can be traced.";
+    TracePaths, "rdmamesh.trace.paths", Gauge, "{flow}", &[],
+        "Flows whose path is known, routers that do not answer included.";
+    TracePackets, "rdmamesh.trace.packets", Counter, "{packet}", &[OUTCOME],
+        "Packets of the tracer that ended at a router, by outcome: answered or unanswered.";
+    TraceRefused, "rdmamesh.trace.refused", Counter, "{request}", &[],
+        "Requests that the tracer refused.";
     Anomalies, "rdmamesh.anomalies", Gauge, "{path}", &[MESH, ANOMALY],
         "Paths that are ill now.";
     Targets, "rdmamesh.plan.targets", Gauge, "{target}", &[MESH],
@@ -152,6 +170,8 @@ table! {
         "1 while the port sends probes, else 0.";
     PortFlows, "rdmamesh.port.flows", Gauge, "{flow}", LOCAL,
         "Distinct flows (UDP source ports) that a target can get from the port, where that is limited.";
+    PortErrors, "rdmamesh.port.errors", Counter, "{event}", LOCAL_COUNTER,
+        "Error counters of the port, as the kernel counts and names them.";
     PortOpenings, "rdmamesh.port.openings", Counter, "{opening}", &[],
         "Times a port was opened or opened again.";
     ReportsDropped, "rdmamesh.report.dropped", Counter, "{report}", &[],

@@ -17,8 +17,10 @@ use crate::model::{
     ProbeClass, RttHistogram, RttSummary, Series, SeriesKey, SeriesTable, Tally, Target,
     TargetWindow, TickReport, TimestampMode, TrafficClass,
 };
+use crate::passive::PortErrors;
 use crate::plan::{AgentPlan, MeshPlan, Skipped, Thresholds};
 use crate::reporter::Tick;
+use crate::trace::client::{Paths, TracingState};
 
 mod export;
 
@@ -138,6 +140,14 @@ fn tick(peers: u64) -> Tick {
     }
 }
 
+fn errors() -> PortErrors {
+    let counters = [(Arc::from("symbol_error"), 3)].into();
+    PortErrors {
+        total: [(LocalPort::new("rxe0", 1), counters)].into(),
+        ..PortErrors::default()
+    }
+}
+
 fn plan() -> AgentPlan {
     AgentPlan {
         meshes: vec![MeshPlan {
@@ -197,6 +207,9 @@ fn source_of(peer_groups: usize, peers: u64) -> Arc<Source> {
         inventory: watch::Sender::new(Some(Arc::new(inventory))).subscribe(),
         plan: watch::Sender::new(Arc::new(plan())).subscribe(),
         tick: watch::Sender::new(Some(Arc::new(tick(peers)))).subscribe(),
+        errors: watch::Sender::new(Arc::new(errors())).subscribe(),
+        tracing: watch::Sender::new(TracingState::Active).subscribe(),
+        paths: Paths::default(),
     }))
 }
 

@@ -20,6 +20,7 @@ use super::fit;
 use super::settled::{Idle, Settled};
 use crate::anomaly::{Finding, windows};
 use crate::model::{LocalPort, ProbeClass, RttHistogram, TargetWindow, TickReport, TimestampMode};
+use crate::passive::PortErrors;
 use crate::plan::target::api_class;
 use crate::plan::{AgentPlan, MeshPlan};
 
@@ -43,6 +44,8 @@ pub struct View<'a> {
     pub findings: &'a [Finding],
     /// Where flows go, as far as they are traced.
     pub paths: &'a (dyn Paths + Send + Sync),
+    /// Error counters of the local ports.
+    pub errors: &'a PortErrors,
     /// Planned ports that do not probe.
     pub idle: &'a Idle,
     /// The status before this one, for transition times.
@@ -67,6 +70,12 @@ pub fn assignment_status(view: &View<'_>) -> RdmaProbeAssignmentStatus {
             )
         })
         .collect();
+    for rnic in contents.iter_mut().flat_map(|content| &mut content.rnics) {
+        let local = LocalPort::new(rnic.device.as_str(), rnic.port);
+        if let Some(grown) = view.errors.grown.get(&local) {
+            rnic.errors.clone_from(grown);
+        }
+    }
     let mut status = RdmaProbeAssignmentStatus {
         reported_at: Some(kube_time(view.now)),
         epoch: Some(view.epoch.to_owned()),

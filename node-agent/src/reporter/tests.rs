@@ -139,6 +139,7 @@ impl World {
             counters: Arc::default(),
             node: "host1".into(),
             paths: Arc::new(Untraced),
+            errors: watch::channel(Arc::default()).1,
             epoch: "ab".into(),
         };
         Self {
@@ -261,6 +262,7 @@ async fn a_server_that_hangs_does_not_hold_up_the_end() {
         counters: Arc::default(),
         node: "host1".into(),
         paths: Arc::new(Untraced),
+        errors: watch::channel(Arc::default()).1,
         epoch: "ab".into(),
     };
     let task = tokio::spawn(run(Arc::new(Hung), inputs, CancellationToken::new()));

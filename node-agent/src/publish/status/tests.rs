@@ -56,6 +56,7 @@ struct World {
     findings: Vec<Finding>,
     settled: Settled,
     idle: Idle,
+    errors: PortErrors,
     start: Instant,
     node: NodeName,
 }
@@ -114,6 +115,7 @@ impl World {
             findings: Vec::new(),
             settled: Settled::default(),
             idle: Idle::default(),
+            errors: PortErrors::default(),
             start: Instant::now(),
             node: "host1".into(),
         };
@@ -190,6 +192,7 @@ impl World {
             report: &self.report,
             findings: &self.findings,
             idle: &self.idle,
+            errors: &self.errors,
             before: None,
             now: at(9),
         }
