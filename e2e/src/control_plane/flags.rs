@@ -123,6 +123,8 @@ pub(super) fn controller_manager(
             pki("service-accounts.key"),
         ),
         flag("root-ca-file", pki("ca.crt")),
+        // Each controller with its own rights, as everywhere.
+        flag("use-service-account-credentials", with_nodes),
         flag("leader-elect", false),
         // It serves nothing that anybody here reads.
         flag("secure-port", 0),

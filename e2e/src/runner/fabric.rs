@@ -1,4 +1,4 @@
-//! The fabric world: a [`Rig`] with operator and agents.
+//! The worlds of a [`Rig`] with operator and agents: fabric, where they are processes, and cluster, where they are pods.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -41,6 +41,7 @@ impl<'a> FabricWorld<'a> {
     /// When the API server refuses the mesh.
     pub async fn with_mesh(rig: &'a mut Rig, spec: &serde_json::Value) -> Result<Self> {
         let observer = Observer::start(&rig.client(), MESH);
+        let spec = rig.fabric().with_switch_names(spec);
         let mesh = json!({
             "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaMesh", "metadata": {"name": MESH}, "spec": spec,
         });
@@ -101,7 +102,11 @@ impl<'a> FabricWorld<'a> {
 
 impl World for FabricWorld<'_> {
     fn name(&self) -> &'static str {
-        "fabric"
+        if self.rig.is_cluster() {
+            "cluster"
+        } else {
+            "fabric"
+        }
     }
 
     fn can(&self, _fault: &Fault) -> Result<(), String> {
