@@ -28,7 +28,7 @@ const PRIORS: Priors = Priors {
     usual: 0.06,
     outlier: 0.0,
     faults: 1.0,
-    named: 0.2,
+    named: 0.5,
 };
 
 /// Takes flows and gives the ruling.

@@ -81,8 +81,11 @@ fn accused(search: &Search<'_>) -> Vec<Accused> {
         let groups = &search.prior.groups[unit as usize];
         let guilty = |group: &u32| {
             let whole = search.entity(*group);
-            search.guilty.iter().any(|g| g.unit == *group)
-                || search.shares.iter().any(|share| search.entity(share.group) == whole)
+            search.guilty.iter().any(|g| search.entity(g.unit) == whole)
+                || search
+                    .shares
+                    .iter()
+                    .any(|share| search.entity(share.group) == whole)
         };
         if !groups.iter().any(guilty) {
             accused.push(Accused {

@@ -8,7 +8,7 @@ use super::network::{Kind, Network, Shape};
 use super::prepare::Data;
 
 /// Odds of one more fault once there is one.
-const ANOTHER: f64 = 0.7;
+const ANOTHER: f64 = 0.6;
 
 /// Odds of a nuisance being one.
 const NUISANCE: f64 = 0.05;
@@ -19,6 +19,9 @@ const ONE_WAY: f64 = 0.3;
 
 /// A switch or host loses everywhere alike, or in a share of its members, each at its own rate.
 const WHOLE: f64 = 0.3;
+
+/// Probability that it loses only where one of its narrower forms has members.
+const NARROWER: f64 = 0.3;
 
 /// Least share of its members in which a switch or host loses, as one in so many.
 const LEAST_SHARE: usize = 4;
@@ -130,7 +133,9 @@ impl Prior {
                 Shape::Cable => BOTH_WAYS.ln(),
                 Shape::Plain if entity != id => ONE_WAY.ln(),
                 Shape::Plain => 0.0,
-                Shape::Group(_) => -(forms[entity] as f64).ln(),
+                Shape::Group(_) if forms[entity] < 2 => 0.0,
+                Shape::Group(_) if entity == id => (1.0 - NARROWER).ln(),
+                Shape::Group(_) => (NARROWER / (forms[entity] as f64 - 1.0)).ln(),
             };
             let Some(kind) = slot(network.units[id].kind) else {
                 continue;
@@ -207,7 +212,7 @@ impl Prior {
 }
 
 /// What share of faults is of a kind.
-const SHARES: [f64; 4] = [0.5, 0.25, 0.2, 0.05];
+const SHARES: [f64; 4] = [0.5, 0.25, 0.25, 0.05];
 
 const fn slot(kind: Kind) -> Option<usize> {
     match kind {

@@ -109,13 +109,16 @@ impl Search<'_> {
         (prior > f64::NEG_INFINITY).then_some(prior)
     }
 
-    /// ln prior odds of one more member of a guilty group; `None` where the group is not guilty.
+    /// ln prior odds of one more member of a group that is guilty in this form or another; `None` where it
+    /// is not.
     fn members_guilty(&self, group: u32) -> Option<f64> {
         let parts = self.prior.parts[group as usize].len() as f64;
-        if self.guilty.iter().any(|guilty| guilty.unit == group) {
+        let whole = self.entity(group);
+        if self.is_guilty(whole) {
             return Some(-parts.ln());
         }
-        let share = self.shares.iter().find(|share| share.group == group)?;
+        let same = |share: &&Share| self.entity(share.group) == whole;
+        let share = self.shares.iter().find(same)?;
         let found = share.members.len() as f64;
         Some(((found + 1.0) / (parts - found).max(1.0)).ln())
     }
