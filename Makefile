@@ -7,6 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 LOGS := target/test-logs
+RUNGS := T1,T2
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RIG  := target/release/rig
 # Debian packages: to build (verbs, kernel initramfs) and to run (QEMU, the guest's user space, peers to measure against).
@@ -16,7 +17,7 @@ PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config 
 # The optimised programs are what is tested and shown, also when a debug build is newer.
 export RDMAMESH_PROFILE := release
 
-.PHONY: help deps tools build images demo down test lint t0 t1 t2 bench clean
+.PHONY: help deps tools build images demo down test lint t0 t1 t2 rights bench score clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
@@ -51,8 +52,8 @@ lint: deps ## format, clippy and documentation, warnings are errors
 
 # Each rung writes a log; the tally at the end counts them all and names what was skipped.
 test: deps ## everything: lint, T0 (hermetic), T1 (real API server), T2 (real RoCE fabric in a VM)
-	@rm -rf $(LOGS); mkdir -p $(LOGS); \
-	failed=0; for rung in lint t0 t1 t2; do \
+	@rm -rf $(LOGS) target/rig/audit; mkdir -p $(LOGS); \
+	failed=0; for rung in lint t0 t1 t2 rights; do \
 	  start=$$SECONDS; $(MAKE) --no-print-directory $$rung || failed=1; echo "== $$rung took $$((SECONDS - start)) s"; done; \
 	$(RIG) tally $(LOGS)/*.log || failed=1; exit $$failed
 
@@ -60,16 +61,24 @@ t0: deps ## hermetic tests: no root, no network, no device
 	@mkdir -p $(LOGS); cargo test --locked --workspace --no-fail-fast 2>&1 | tee $(LOGS)/t0.log | grep -vE '^(test .* ok|running 0 tests|)$$'
 
 t1: tools ## against a real kube-apiserver and etcd
-	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T1 cargo test --locked --workspace --test api_rules --test operator_t1 --no-fail-fast 2>&1 | tee $(LOGS)/t1.log
+	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T1 cargo test --locked --workspace --test api_rules --test chart --test operator_t1 --no-fail-fast 2>&1 | tee $(LOGS)/t1.log
 
 t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked --workspace --test fabric --test fabric_vm --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
 	@RDMAMESH_DEVICE_TESTS=1 cargo --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(RIG)', 'in-vm', '--']" \
 	  test --locked --workspace --test device --no-fail-fast 2>&1 | tee $(LOGS)/t2-device.log
 
+rights: tools ## the chart's roles against what the rungs in RUNGS really asked of the API server; run it after them
+	@mkdir -p $(LOGS); RDMAMESH_RUNGS=RIGHTS,$(RUNGS) cargo test --locked --workspace --test rights --no-fail-fast 2>&1 | tee $(LOGS)/rights.log
+
 bench: tools ## measure; prints a table and writes target/bench.json
 	@cargo bench --locked -q -p rdmamesh-fabric >target/bench-plan.log 2>&1 || { tail -20 target/bench-plan.log; exit 1; }
 	@$(RIG) bench --json target/bench.json
+
+POPULATION := e2e/populations/default.yaml
+score: build ## how right the diagnosis is: five seeds of simulated cases (POPULATION=file, CASES=n; 1,000 cases take minutes)
+	@for seed in 1 2 3 4 5; do echo "== $(POPULATION), seed $$seed"; \
+	  $(RIG) score $(POPULATION) --seed $$seed $(if $(CASES),--cases $(CASES)) --json target/score-$$seed.json; done
 
 clean: down ## remove everything that was built or downloaded
 	cargo clean

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdmamesh_fabric::simulate::Mesh;
 use rdmamesh_fabric::simulate::population::{Kind, Population};
-use rdmamesh_fabric::simulate::score::{Summary, play_all};
+use rdmamesh_fabric::simulate::score::{Outcome, Summary, play_all};
 
 #[derive(Debug, Default, serde::Deserialize)]
 struct Defaults {}
@@ -76,10 +76,7 @@ fn outcomes_do_not_depend_on_how_many_threads_play_them() {
     let population = population(&[]);
     let play = |workers| {
         let outcomes = play_all(&population, &Mesh::default(), (5, 8), workers, |_| {});
-        let lines: Vec<String> = outcomes
-            .iter()
-            .flat_map(|outcome| outcome.lines())
-            .collect();
+        let lines: Vec<String> = outcomes.iter().flat_map(Outcome::lines).collect();
         (lines, Summary::of(&outcomes).to_string())
     };
     assert_eq!(play(1), play(3));
@@ -94,10 +91,7 @@ fn a_healthy_mesh_with_all_the_noise_gets_no_verdict() {
         ("missingAgents: 0.02", "missingAgents: 0.1"),
     ]);
     let outcomes = play_all(&population, &Mesh::default(), (6, 20), 2, |_| {});
-    let lines: Vec<String> = outcomes
-        .iter()
-        .flat_map(|outcome| outcome.lines())
-        .collect();
+    let lines: Vec<String> = outcomes.iter().flat_map(Outcome::lines).collect();
     assert_eq!(lines, Vec::<String>::new());
 }
 
