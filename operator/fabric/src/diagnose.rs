@@ -10,15 +10,20 @@
 //! and switches belongs between the second and the third; evidence carries flows, paths and link tallies
 //! for it already.
 
+mod blame;
 mod cases;
 mod evidence;
+mod explain;
 mod facts;
 mod health;
+mod network;
 mod pairs;
 mod planned;
+mod ports;
 mod sentence;
 mod state;
 mod verdict;
+mod wiring;
 
 pub use evidence::{
     AgentState, Anomaly, AnomalyKind, Evidence, Hop, LinkTally, LossyPath, NodeEvidence, PortFact,
@@ -33,7 +38,8 @@ pub use verdict::{
 
 use crate::time::Timestamp;
 use cases::Observation;
-use facts::Facts;
+use facts::{Facts, Standing};
+use wiring::Wiring;
 
 /// Judges `evidence` on top of `state` at the time `now`.
 ///
@@ -42,25 +48,27 @@ use facts::Facts;
 #[must_use]
 pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict, State) {
     let facts = Facts::read(evidence, state);
-    let ill_rnics = facts.ill_rnics();
+    let reports = facts.reports().map(|(_, report)| report);
+    let wiring = Wiring::read((&evidence.switches, &evidence.planned), state, reports);
+    let blamed = blame::blamed(&facts, &wiring, state);
     let ill_pairs = pairs::ill(&facts);
-    let observe = |key: &CaseKey, case: &Case| match key {
-        CaseKey::Rnic(rnic) => cases::observe_rnic(facts.standing(rnic)),
-        CaseKey::Pair(a, b) => match ill_pairs.get(key) {
-            Some(_) => Observation::Ill,
-            None => pairs::observe(&facts, &ill_pairs, (a, b), case.last_seen),
-        },
-        _ => Observation::NoEvidence,
-    };
-    let outcome = cases::advance(
-        state,
-        &cases::Timing::of(evidence),
-        now,
-        (&ill_rnics, &ill_pairs),
-        observe,
-    );
-    let suspects = health::suspects(&outcome.cases);
+    let mut ill = ports::ill(&facts, &wiring);
+    for (key, blamed) in &blamed {
+        let finding = blamed.finding.clone();
+        ill.entry(key.clone()).or_insert(finding);
+    }
+    ill.extend(ill_pairs.clone());
     let summary = facts.summary();
+    let explain = explain::Explain::new(&facts, &wiring, &blamed);
+    let observe = |key: &CaseKey, case: &Case| match key {
+        CaseKey::Pair(a, b) => pairs::observe(&facts, &ill_pairs, (a, b), case.last_seen),
+        key => observe_element(&facts, &summary, key),
+    };
+    let timing = cases::Timing::of(evidence);
+    let outcome = cases::advance(state, &timing, now, &ill, observe, |by, key| {
+        explain.covers(by, key)
+    });
+    let suspects = health::suspects(&outcome.cases);
     let verdict = Verdict {
         health: health::health(evidence, &summary, &suspects),
         suspects_omitted: suspects.len().saturating_sub(Verdict::MAX_SUSPECTS),
@@ -70,9 +78,41 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
         transitions: outcome.transitions,
         next_check: outcome.next_check,
     };
+    let (expected, groups) = facts.into_memory();
     let state = State {
         cases: outcome.cases,
-        expected: facts.into_expected(),
+        leaves: wiring.into_leaves(&expected),
+        expected,
+        groups,
     };
     (verdict, state)
+}
+
+/// What the evidence says about an element that nothing accuses now.
+fn observe_element(facts: &Facts<'_>, summary: &Summary, key: &CaseKey) -> Observation {
+    let heard = |enough: bool| {
+        if enough {
+            Observation::Clean
+        } else {
+            Observation::NoEvidence
+        }
+    };
+    match key {
+        CaseKey::Rnic(rnic) => match facts.standing(rnic) {
+            Standing::Left => Observation::Left,
+            Standing::Active => heard(facts.tally(rnic).is_some()),
+            Standing::Down { .. } | Standing::Gone | Standing::Unknown => Observation::NoEvidence,
+        },
+        CaseKey::Host(node) => {
+            let planned = &facts.evidence.planned;
+            let mut own = planned.rnics().iter().filter(|rnic| rnic.node == *node);
+            if facts.agent(node).is_none() {
+                Observation::Left
+            } else {
+                heard(own.any(|rnic| facts.tally(rnic).is_some()))
+            }
+        }
+        // Whoever crosses it would have told: at least half of all agents must be heard.
+        _ => heard(summary.agents_reporting > 0 && summary.agents_reporting * 2 >= summary.agents),
+    }
 }

@@ -1,14 +1,13 @@
 //! Cases move on: they open when an illness has lasted, end when the evidence has been clean for long
 //! enough, and stay as they are while nothing is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::Evidence;
-use super::facts::{Finding, Standing};
+use super::facts::Finding;
 use super::state::{Case, CaseKey, State};
 use super::verdict::Transition;
-use crate::names::RnicName;
 use crate::time::Timestamp;
 
 /// What the evidence says about a case now.
@@ -41,16 +40,6 @@ impl Timing {
     }
 }
 
-/// What an RNIC's standing says about its case.
-pub(super) const fn observe_rnic(standing: Standing<'_>) -> Observation {
-    match standing {
-        Standing::Active => Observation::Clean,
-        Standing::Down { .. } | Standing::Gone => Observation::Ill,
-        Standing::Unknown => Observation::NoEvidence,
-        Standing::Left => Observation::Left,
-    }
-}
-
 /// Cases after a judgement.
 #[derive(Default)]
 pub(super) struct Outcome {
@@ -59,89 +48,60 @@ pub(super) struct Outcome {
     pub next_check: Option<Timestamp>,
 }
 
-/// Moves all cases on to `now`. `ill` holds the ill RNICs and the ill paths; `observe` tells how an existing
-/// case stands.
+/// Moves all cases on to `now`. `ill` is what is ill now; `observe` tells how an existing case stands that is
+/// not; `covers` tells whether the first one explains the second.
 pub(super) fn advance(
     state: &State,
     timing: &Timing,
     now: Timestamp,
-    (ill_rnics, ill_pairs): (&BTreeMap<CaseKey, Finding>, &BTreeMap<CaseKey, Finding>),
+    ill: &BTreeMap<CaseKey, Finding>,
     observe: impl Fn(&CaseKey, &Case) -> Observation,
+    covers: impl Fn(&CaseKey, &CaseKey) -> bool,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let (rnics, pairs): (Vec<_>, Vec<_>) = state
-        .cases
-        .iter()
-        .partition(|(key, _)| matches!(key, CaseKey::Rnic(_)));
-    for (key, case) in rnics {
-        outcome.advance_case(
-            key,
-            case,
-            ill_rnics.get(key),
-            observe(key, case),
-            (timing, now),
-        );
-    }
-    for (key, finding) in ill_rnics {
-        outcome.begin_case(state, key, finding, (timing, now));
-    }
-    // RNICs come first, because they explain their paths.
-    let explained: BTreeMap<RnicName, bool> = outcome
-        .cases
-        .iter()
-        .filter_map(|(key, case)| match key {
-            CaseKey::Rnic(rnic) => Some((rnic.clone(), case.open)),
-            _ => None,
-        })
-        .collect();
-    for (key, case) in pairs {
-        match explanation(key, &explained) {
-            Some((by, true)) => outcome.explain(key, case, by),
-            // Its RNIC may be about to be named instead; until then the path stays as it is.
-            Some((_, false)) => {
+    let keys: BTreeSet<&CaseKey> = state.cases.keys().chain(ill.keys()).collect();
+    // Large elements come first, because they explain the smaller ones.
+    for key in keys {
+        let by = outcome.explanation(key, &covers);
+        let (case, finding) = (state.cases.get(key), ill.get(key));
+        match (case, by) {
+            (Some(case), Some((by, true))) => outcome.explain(key, case, &by),
+            // What explains it may be about to be named instead; until then it stays as it is.
+            (Some(case), Some((_, false))) => {
                 outcome.cases.insert(key.clone(), case.clone());
             }
-            None => {
-                let observation = observe(key, case);
-                outcome.advance_case(key, case, ill_pairs.get(key), observation, (timing, now));
+            (None, Some(_)) => {}
+            (Some(case), None) => {
+                let observation = match finding {
+                    Some(_) => Observation::Ill,
+                    None => observe(key, case),
+                };
+                outcome.advance_case(key, case, finding, observation, (timing, now));
             }
-        }
-    }
-    for (key, finding) in ill_pairs {
-        if explanation(key, &explained).is_none() {
-            outcome.begin_case(state, key, finding, (timing, now));
+            (None, None) => {
+                if let Some(finding) = finding {
+                    outcome.begin_case(key, finding, (timing, now));
+                }
+            }
         }
     }
     outcome.transitions.sort_by_cached_key(order);
     outcome
 }
 
-/// The RNIC whose own case explains a path, and whether that case is open.
-fn explanation<'a>(
-    key: &CaseKey,
-    explained: &'a BTreeMap<RnicName, bool>,
-) -> Option<(&'a RnicName, bool)> {
-    let CaseKey::Pair(a, b) = key else {
-        return None;
-    };
-    let found = [a, b]
-        .into_iter()
-        .filter_map(|rnic| explained.get_key_value(rnic))
-        .map(|(rnic, open)| (rnic, *open));
-    found.max_by_key(|(_, open)| *open)
-}
-
 impl Outcome {
-    fn begin_case(
-        &mut self,
-        state: &State,
+    /// The case that explains `key`, and whether that is open.
+    fn explanation(
+        &self,
         key: &CaseKey,
-        finding: &Finding,
-        at: (&Timing, Timestamp),
-    ) {
-        if state.cases.contains_key(key) {
-            return;
-        }
+        covers: impl Fn(&CaseKey, &CaseKey) -> bool,
+    ) -> Option<(CaseKey, bool)> {
+        let found = self.cases.iter().filter(|(by, _)| covers(by, key));
+        let found = found.map(|(by, case)| (by.clone(), case.open));
+        found.max_by_key(|(_, open)| *open)
+    }
+
+    fn begin_case(&mut self, key: &CaseKey, finding: &Finding, at: (&Timing, Timestamp)) {
         let (_, now) = at;
         let case = Case {
             open: false,
@@ -171,12 +131,14 @@ impl Outcome {
                     case.confidence = finding.confidence;
                     case.evidence.clone_from(&finding.evidence);
                 }
-                if !case.open && now.since(case.since) >= timing.raise {
+                let settle = finding.map_or(Duration::ZERO, |finding| finding.settle);
+                let raise = timing.raise.max(settle);
+                if !case.open && now.since(case.since) >= raise {
                     case.open = true;
                     self.transitions.push(Transition::Opened(case.suspect(key)));
                 }
                 if !case.open {
-                    self.check_at(case.since.after(timing.raise));
+                    self.check_at(case.since.after(raise));
                 }
             }
             // What was never named has nothing to be cleared of; its streak is over.
@@ -200,11 +162,11 @@ impl Outcome {
         self.cases.insert(key.clone(), case);
     }
 
-    fn explain(&mut self, key: &CaseKey, case: &Case, by: &RnicName) {
+    fn explain(&mut self, key: &CaseKey, case: &Case, by: &CaseKey) {
         if case.open {
             self.transitions.push(Transition::Explained {
                 case: key.clone(),
-                by: CaseKey::Rnic(by.clone()),
+                by: by.clone(),
             });
         }
     }

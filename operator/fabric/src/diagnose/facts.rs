@@ -10,7 +10,7 @@ use super::evidence::{
 use super::sentence;
 use super::state::{CaseKey, State};
 use super::verdict::Summary;
-use crate::names::{NodeName, RnicName};
+use crate::names::{GroupName, NodeName, RnicName};
 use crate::plan::ProbeClass;
 
 /// Where an RNIC stands, by the word of its own agent.
@@ -35,6 +35,8 @@ pub(super) struct Finding {
     pub confidence: u8,
     /// One sentence with numbers.
     pub evidence: String,
+    /// How long it must be seen before it is named: evidence that is still coming in may explain it better.
+    pub settle: Duration,
 }
 
 /// The evidence, indexed.
@@ -42,6 +44,7 @@ pub(super) struct Facts<'a> {
     pub evidence: &'a Evidence,
     nodes: BTreeMap<&'a NodeName, &'a NodeEvidence>,
     expected: Arc<BTreeSet<RnicName>>,
+    groups: Arc<BTreeMap<RnicName, GroupName>>,
 }
 
 impl<'a> Facts<'a> {
@@ -55,6 +58,7 @@ impl<'a> Facts<'a> {
             evidence,
             nodes,
             expected: state.expected.clone(),
+            groups: state.groups.clone(),
         };
         facts.update_expected(state);
         facts
@@ -63,6 +67,7 @@ impl<'a> Facts<'a> {
     /// Adds what takes part now and what open cases are about, drops what left the mesh; copies the set
     /// only where that changes it.
     fn update_expected(&mut self, state: &State) {
+        self.learn_groups();
         let cases = state.cases.keys().filter_map(|key| match key {
             CaseKey::Rnic(rnic) => Some(rnic),
             _ => None,
@@ -89,8 +94,40 @@ impl<'a> Facts<'a> {
         }
     }
 
-    pub fn into_expected(self) -> Arc<BTreeSet<RnicName>> {
-        self.expected
+    /// Remembers the groups of planned RNICs, for when they are planned no longer.
+    fn learn_groups(&mut self) {
+        let planned = &self.evidence.planned;
+        let news = planned.rnics().iter().filter_map(|rnic| {
+            let group = &planned.place(rnic)?.group;
+            (self.groups.get(rnic) != Some(group)).then(|| (rnic.clone(), group.clone()))
+        });
+        let news: Vec<_> = news.collect();
+        if !news.is_empty() {
+            Arc::make_mut(&mut self.groups).extend(news);
+        }
+    }
+
+    /// What is remembered: the RNICs that take part, and their groups.
+    pub fn into_memory(self) -> (Arc<BTreeSet<RnicName>>, Arc<BTreeMap<RnicName, GroupName>>) {
+        let Self {
+            expected,
+            mut groups,
+            ..
+        } = self;
+        if groups.keys().any(|rnic| !expected.contains(rnic)) {
+            Arc::make_mut(&mut groups).retain(|rnic, _| expected.contains(rnic));
+        }
+        (expected, groups)
+    }
+
+    /// The group of an RNIC, as last planned.
+    pub fn group(&self, rnic: &RnicName) -> Option<&GroupName> {
+        self.groups.get(rnic)
+    }
+
+    /// The RNICs that take part or took part.
+    pub fn expected(&self) -> &BTreeSet<RnicName> {
+        &self.expected
     }
 
     pub fn standing(&self, rnic: &RnicName) -> Standing<'a> {
@@ -114,21 +151,6 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// RNICs that once took part and whose own agent now reports their port down or gone.
-    pub fn ill_rnics(&self) -> BTreeMap<CaseKey, Finding> {
-        self.expected
-            .iter()
-            .filter_map(|rnic| {
-                let evidence = sentence::rnic(rnic, self.standing(rnic))?;
-                let finding = Finding {
-                    confidence: 99,
-                    evidence,
-                };
-                Some((CaseKey::Rnic(rnic.clone()), finding))
-            })
-            .collect()
-    }
-
     /// State of the agent of `node`; `None` where the node is no part of the mesh.
     pub fn agent(&self, node: &NodeName) -> Option<AgentState> {
         self.nodes.get(node).map(|node| node.agent)
@@ -140,6 +162,23 @@ impl<'a> Facts<'a> {
         (node.agent == AgentState::Reporting)
             .then_some(node.report.as_ref())
             .flatten()
+    }
+
+    /// Every report whose word holds, by node.
+    pub fn reports(&self) -> impl Iterator<Item = (&'a NodeName, &'a Report)> {
+        self.nodes
+            .keys()
+            .filter_map(|node| Some((*node, self.report(node)?)))
+    }
+
+    /// The group of a node: that of its first planned RNIC.
+    pub fn group_of(&self, node: &NodeName) -> Option<GroupName> {
+        let planned = &self.evidence.planned;
+        let first = RnicName::new(node.clone(), "", 0);
+        let position = planned.rnics().partition_point(|rnic| *rnic < first);
+        let rnic = planned.rnics().get(position)?;
+        let place = planned.place(rnic).filter(|_| rnic.node == *node)?;
+        Some(place.group.clone())
     }
 
     /// The figures of `rnic` from a settled window with judged probes.

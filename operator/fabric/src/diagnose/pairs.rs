@@ -65,10 +65,26 @@ pub(super) fn ill(facts: &Facts<'_>) -> BTreeMap<CaseKey, Finding> {
             let finding = Finding {
                 confidence: confidence(facts, &reported, words),
                 evidence: sentence::pair((a, b), &reported, words, &facts.evidence.thresholds),
+                settle: settle(facts, (a, b)),
             };
             Some((key, finding))
         })
         .collect()
+}
+
+/// Where links are reported, an element may turn out to be to blame.
+fn settle(facts: &Facts<'_>, (a, b): (&RnicName, &RnicName)) -> Duration {
+    const SETTLE: Duration = Duration::from_secs(2);
+    let reports = [a, b].map(|rnic| facts.report(&rnic.node));
+    if reports
+        .into_iter()
+        .flatten()
+        .any(|report| !report.links.is_empty())
+    {
+        SETTLE
+    } else {
+        Duration::ZERO
+    }
 }
 
 fn reported(facts: &Facts<'_>) -> BTreeMap<CaseKey, Reported> {

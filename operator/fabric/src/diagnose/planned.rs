@@ -25,6 +25,8 @@ pub struct Planned {
     places: Vec<Place>,
     /// Ordered pairs by position in `rnics`; sorted, unique.
     pairs: Vec<(u32, u32)>,
+    /// Of each of `pairs`: probes per thousand seconds, or empty where nobody said.
+    rates: Vec<u32>,
 }
 
 impl Planned {
@@ -35,6 +37,7 @@ impl Planned {
             rnics: plan.rnics().collect(),
             places: plan.places().collect(),
             pairs: plan.pairs().collect(),
+            rates: plan.pair_rates().collect(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Planned {
             rnics: all,
             places: Vec::new(),
             pairs: Vec::new(),
+            rates: Vec::new(),
         };
         let mut indexed: Vec<_> = pairs
             .iter()
@@ -74,6 +78,16 @@ impl Planned {
     #[must_use]
     pub fn place(&self, rnic: &RnicName) -> Option<&Place> {
         self.places.get(self.position(rnic)? as usize)
+    }
+
+    /// Whom `from` probes, in order, each with its share of the probes that `from` sends (0 to 1).
+    pub fn shares_of(&self, from: &RnicName) -> impl Iterator<Item = (&RnicName, f64)> {
+        let range = self.position(from).map_or(0..0, |from| self.range(from));
+        let rates = self.rates.get(range.clone()).unwrap_or_default();
+        let rate = |nth: usize| f64::from(rates.get(nth).copied().unwrap_or(1));
+        let all: f64 = (0..range.len()).map(rate).sum();
+        let targets = self.targets_of(from).enumerate();
+        targets.map(move |(nth, to)| (to, rate(nth) / all.max(1.0)))
     }
 
     /// Whom `from` probes, in order.

@@ -161,7 +161,7 @@ pub(super) fn span(span: Duration) -> String {
     format!("{short} {unit}")
 }
 
-fn bounded(sentence: String) -> String {
+pub(super) fn bounded(sentence: String) -> String {
     if sentence.chars().count() <= MAX_CHARS {
         return sentence;
     }

@@ -16,6 +16,10 @@ pub struct State {
     /// RNICs that a plan has ever held: only those can be missed when their port goes down. A port that
     /// never was up is nobody's loss.
     pub expected: Arc<BTreeSet<RnicName>>,
+    /// Groups that those RNICs were last planned in.
+    pub groups: Arc<BTreeMap<RnicName, GroupName>>,
+    /// Switches that traces have shown next to RNICs.
+    pub leaves: Arc<BTreeMap<RnicName, Arc<str>>>,
 }
 
 /// What a case is about. A smaller key explains the larger ones that it is part of.
@@ -181,6 +185,7 @@ impl State {
         Self {
             cases: cases.collect(),
             expected: Arc::new(assigned.into_iter().collect()),
+            ..Self::default()
         }
     }
 }

@@ -214,6 +214,24 @@ impl MeshPlan {
         })
     }
 
+    /// How often each of [`Self::pairs`] is probed, in the same order: probes per thousand seconds.
+    pub fn pair_rates(&self) -> impl Iterator<Item = u32> + '_ {
+        let traffic = u64::try_from(self.policy.traffic_classes.len().max(1)).unwrap_or(1);
+        (0..).zip(&self.index.rnics).flat_map(move |(rnic, port)| {
+            let stretch = u128::from(self.stretch.get(port.host as usize).copied().unwrap_or(1));
+            let mut rates: BTreeMap<u32, u64> = BTreeMap::new();
+            for target in self.targets.of(rnic) {
+                let probing = self.policy.classes.get(&target.class);
+                let interval = probing.map_or(0, |probing| probing.interval.as_micros() * stretch);
+                let flows = u128::from(target.flows) * u128::from(traffic);
+                let rate = (flows * 1_000_000_000).checked_div(interval).unwrap_or(0);
+                *rates.entry(target.peer).or_default() += u64::try_from(rate).unwrap_or(u64::MAX);
+            }
+            let narrow = |rate: u64| u32::try_from(rate).unwrap_or(u32::MAX);
+            rates.into_values().map(narrow).collect::<Vec<_>>()
+        })
+    }
+
     pub(super) fn host(&self, node: &NodeName) -> Option<usize> {
         self.index
             .hosts

@@ -130,6 +130,13 @@ fn the_judge_reads_the_planners_plan() {
         rail: 0,
         address: rnic.node.as_str().replace("host", "10.1.0.").parse().ok(),
     };
-    let expected = Planned::clone(&healthy(4).planned).at(place);
-    assert_eq!(Planned::of(mesh), expected);
+    let (read, expected) = (Planned::of(mesh), healthy(4).planned);
+    assert_eq!(read.rnics(), expected.rnics());
+    assert_eq!(read.pairs(), expected.pairs());
+    for rnic in expected.rnics() {
+        assert_eq!(read.place(rnic), Some(&place(rnic)));
+        let shares: Vec<_> = read.shares_of(rnic).collect();
+        assert!(shares.iter().all(|(to, _)| expected.probes(rnic, to)));
+        assert!((shares.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-9);
+    }
 }

@@ -1,0 +1,315 @@
+//! Who is to blame for what the flows of all nodes met: guilty elements with figures and words.
+//!
+//! The inference is [`crate::localise`]; here its components get the names that people know, what probes
+//! cannot tell apart is said, and what is too uncertain is left out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::facts::{Facts, Finding};
+use super::network::{Illness, Model, Sums, What};
+use super::sentence;
+use super::state::{CaseKey, State};
+use super::wiring::{Way, Wiring};
+use crate::localise::{ComponentId, Priors, Suspect, localise};
+
+/// Less sure than this names nobody.
+const LEAST_CONFIDENCE: f64 = 0.5;
+/// This sure names at once; else reports that are still coming in are waited for.
+const CERTAIN: f64 = 0.9;
+const SETTLE: Duration = Duration::from_secs(1);
+/// Others this likely, compared with the suspect, cannot be told from it.
+const SAME: f64 = 0.8;
+
+/// Losses of our own probes: the background of a lossless fabric is tiny, a fault worth naming loses at
+/// least half a percent, and now and then a single flow loses for reasons of its own.
+const LOSS: Priors = Priors {
+    background: 1e-5,
+    mildest: 5e-3,
+    outlier: 1e-3,
+    faults: 0.5,
+};
+
+/// Slow flows: a slow element makes most of the flows over it slow.
+const LATENCY: Priors = Priors {
+    background: 1e-3,
+    mildest: 0.3,
+    outlier: 1e-2,
+    faults: 0.5,
+};
+
+/// A guilty element.
+#[derive(Clone, Debug)]
+pub(super) struct Blamed {
+    pub finding: Finding,
+    /// What flows over it crossed; what explains them.
+    pub ways: Vec<Way>,
+}
+
+/// Everybody who is to blame.
+pub(super) fn blamed(
+    facts: &Facts<'_>,
+    wiring: &Wiring<'_>,
+    state: &State,
+) -> BTreeMap<CaseKey, Blamed> {
+    let mut all: BTreeMap<CaseKey, Blamed> = BTreeMap::new();
+    for (illness, priors) in [(Illness::Loss, LOSS), (Illness::Latency, LATENCY)] {
+        let Some(model) = Model::build(facts, wiring, illness) else {
+            continue;
+        };
+        for suspect in localise(&model.network, &priors).suspects {
+            let accusation = Accusation {
+                facts,
+                wiring,
+                state,
+                model: &model,
+                illness,
+                suspect: &suspect,
+            };
+            let Some((key, blamed)) = accusation.read() else {
+                continue;
+            };
+            match all.get_mut(&key) {
+                // Loss is told first; one element is one case.
+                Some(before) => {
+                    let sure = before.finding.confidence.max(blamed.finding.confidence);
+                    before.finding.confidence = sure;
+                    before.ways.extend(blamed.ways);
+                }
+                None => {
+                    all.insert(key, blamed);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// A suspect of the inference, about to be put into words.
+struct Accusation<'a> {
+    facts: &'a Facts<'a>,
+    wiring: &'a Wiring<'a>,
+    state: &'a State,
+    model: &'a Model,
+    illness: Illness,
+    suspect: &'a Suspect,
+}
+
+impl Accusation<'_> {
+    fn read(&self) -> Option<(CaseKey, Blamed)> {
+        let what = self.model.what(self.suspect.component)?;
+        let key = self.key(what);
+        let mut same: Vec<CaseKey> = self
+            .suspect
+            .alternatives
+            .iter()
+            .filter(|(_, probability)| *probability >= self.suspect.confidence * SAME)
+            .filter_map(|(id, _)| Some(self.key(self.model.what(*id)?)))
+            .filter(|other| *other != key)
+            .collect();
+        same.sort_unstable();
+        same.dedup();
+        let sure = self.suspect.confidence + self.folded(&key);
+        if sure < LEAST_CONFIDENCE && same.is_empty() {
+            return None;
+        }
+        let ways = self.ways(what);
+        let sums = self.sums(&ways);
+        let evidence = self.sentence(&key, what, sums, &same)?;
+        let finding = Finding {
+            confidence: percent(sure),
+            evidence,
+            settle: if sure >= CERTAIN {
+                Duration::ZERO
+            } else {
+                SETTLE
+            },
+        };
+        Some((key, Blamed { finding, ways }))
+    }
+
+    fn key(&self, what: &What) -> CaseKey {
+        match what {
+            What::Way(way) => self.wiring.key(way, self.state),
+            What::Rnic(rnic) => CaseKey::Rnic(rnic.clone()),
+            What::Cable(a, b) => CaseKey::Link(self.wiring.link_name(a, b, self.state)),
+            What::Switch(name) => CaseKey::Switch(Arc::clone(name)),
+            What::Host(node) => CaseKey::Host(node.clone()),
+        }
+    }
+
+    /// Probability of what has the same name: the other direction of the same cable.
+    fn folded(&self, key: &CaseKey) -> f64 {
+        let others = self.suspect.alternatives.iter();
+        let own = others.filter(|(id, _)| {
+            let what = self.model.what(*id);
+            what.is_some_and(|what| self.key(what) == *key)
+        });
+        own.map(|(_, probability)| probability).sum()
+    }
+
+    fn ways(&self, what: &What) -> Vec<Way> {
+        let of = |id: &ComponentId| match self.model.what(*id) {
+            Some(what) => ways_of(what),
+            None => Vec::new(),
+        };
+        let members = self.suspect.members.iter().flat_map(|(id, _)| of(id));
+        let mut ways: Vec<Way> = members.chain(ways_of(what)).collect();
+        ways.sort_unstable();
+        ways.dedup();
+        ways
+    }
+
+    fn sums(&self, ways: &[Way]) -> Sums {
+        let mut all = Sums::default();
+        for sums in ways.iter().filter_map(|way| self.model.sums.get(way)) {
+            all.crossed += sums.crossed;
+            all.lossy += sums.lossy;
+            all.slow += sums.slow;
+            all.sent = all.sent.saturating_add(sums.sent);
+            all.lost = all.lost.saturating_add(sums.lost);
+        }
+        all
+    }
+
+    fn sentence(&self, key: &CaseKey, what: &What, sums: Sums, same: &[CaseKey]) -> Option<String> {
+        let flows = &self.suspect.flows;
+        let all = flows.lossy + flows.lossy_elsewhere;
+        let (ill, figures) = match self.illness {
+            Illness::Loss => {
+                let (sent, lost) = if sums.sent > 0 {
+                    (sums.sent, sums.lost)
+                } else {
+                    (flows.sent, flows.lost)
+                };
+                let share = sentence::percent(sentence::ratio(lost, sent)?);
+                let window = sentence::span(self.facts.evidence.thresholds.window);
+                let figures = format!("lost {lost} of {sent} probes ({share}) in {window}");
+                ("lossy", figures)
+            }
+            Illness::Latency => ("slow", self.slowness()),
+        };
+        let clean = match self.illness {
+            Illness::Loss => sums.crossed.saturating_sub(sums.lossy),
+            Illness::Latency => sums.crossed.saturating_sub(sums.slow),
+        };
+        let mut text = format!("{key}{} {figures}", self.direction(what));
+        text.push_str(&format!(
+            "; {} of {all} {ill} flows cross it, {clean} clean {}",
+            flows.lossy,
+            if clean == 1 { "flow does" } else { "flows do" },
+        ));
+        for part in [self.access(key), self.errors(key), apart(same)] {
+            text.push_str(&part);
+        }
+        Some(sentence::bounded(text))
+    }
+
+    /// Which way of a link is ill, where it is only one.
+    fn direction(&self, what: &What) -> String {
+        match what {
+            What::Way(Way::Link(a, b)) => format!(" (from {a} to {b} only)"),
+            What::Way(Way::Out(_)) => " (sending)".to_owned(),
+            What::Way(Way::Into(_)) => " (receiving)".to_owned(),
+            What::Way(Way::Tor(group)) => format!(" (the switch of group {group})"),
+            What::Way(Way::Between(a, b)) => {
+                format!(
+                    " (some link between groups {a} and {b}; paths are not traced, so which one is not known)"
+                )
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// How slow, against what.
+    fn slowness(&self) -> String {
+        let latencies: Vec<_> = self
+            .facts
+            .reports()
+            .flat_map(|(_, report)| &report.anomalies)
+            .filter(|anomaly| anomaly.kind == super::AnomalyKind::Latency)
+            .collect();
+        let typical = latencies
+            .iter()
+            .filter_map(|anomaly| anomaly.p50.or(anomaly.p99));
+        let worst = typical.max();
+        let baseline = latencies
+            .iter()
+            .filter_map(|anomaly| anomaly.baseline)
+            .min();
+        let limit = self.facts.evidence.thresholds.p99;
+        match (worst, baseline) {
+            (Some(worst), Some(baseline)) => format!(
+                "makes round trips take up to {} (typical {})",
+                sentence::span(worst),
+                sentence::span(baseline)
+            ),
+            (Some(worst), None) => format!(
+                "makes round trips take up to {} (limit {})",
+                sentence::span(worst),
+                sentence::span(limit)
+            ),
+            _ => "makes round trips slow".to_owned(),
+        }
+    }
+
+    /// A host's only access link cannot be told from its RNIC.
+    fn access(&self, key: &CaseKey) -> String {
+        let CaseKey::Rnic(rnic) = key else {
+            return String::new();
+        };
+        match self.wiring.leaf(rnic) {
+            Some(leaf) => format!("; its access link to {leaf} cannot be told from it by probes"),
+            None => "; its access link cannot be told from it by probes".to_owned(),
+        }
+    }
+
+    /// What the port itself counted.
+    fn errors(&self, key: &CaseKey) -> String {
+        let CaseKey::Rnic(rnic) = key else {
+            return String::new();
+        };
+        let errors = self.facts.tally(rnic).map(|tally| &tally.errors);
+        let errors: Vec<String> = errors
+            .into_iter()
+            .flatten()
+            .take(3)
+            .map(|(name, by)| format!("{name} +{by}"))
+            .collect();
+        if errors.is_empty() {
+            String::new()
+        } else {
+            format!("; its port counted {}", errors.join(", "))
+        }
+    }
+}
+
+fn ways_of(what: &What) -> Vec<Way> {
+    match what {
+        What::Way(way) => vec![way.clone()],
+        What::Rnic(rnic) => vec![Way::Out(rnic.clone()), Way::Into(rnic.clone())],
+        What::Cable(a, b) => vec![
+            Way::Link(Arc::clone(a), Arc::clone(b)),
+            Way::Link(Arc::clone(b), Arc::clone(a)),
+        ],
+        What::Switch(_) | What::Host(_) => Vec::new(),
+    }
+}
+
+fn apart(same: &[CaseKey]) -> String {
+    if same.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = same.iter().take(3).map(ToString::to_string).collect();
+    format!("; probes alone cannot tell it from {}", names.join(", "))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 1 and 99 by the clamp"
+)]
+fn percent(probability: f64) -> u8 {
+    (probability * 100.0).round().clamp(1.0, 99.0) as u8
+}

@@ -1,0 +1,535 @@
+//! The reports as a [`Network`] of elements and observations, for [`crate::localise`] to find the guilty in.
+//!
+//! Flows that lost probes are given whole, by the paths that agents report. What did not lose anything
+//! is added up per element: from the links that agents report, and for agents that have lost nothing, and
+//! therefore report no links, from what they sent: all of it left their RNICs, a known share of it
+//! entered each of their targets, and on the links of their group it was spread as their neighbours' was.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::evidence::{AgentState, Anomaly, AnomalyKind, Hop, LinkTally, Report};
+use super::facts::{Facts, Standing};
+use super::wiring::{Router, Way, Wiring};
+use crate::localise::{ComponentId, Kind, Network};
+use crate::names::{GroupName, NodeName, RnicName};
+
+/// What a component of the network stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// One direction.
+    Way(Way),
+    /// Both directions of an RNIC's access.
+    Rnic(RnicName),
+    /// Both directions of a link between named switches.
+    Cable(Arc<str>, Arc<str>),
+    /// A switch.
+    Switch(Arc<str>),
+    /// A host with several RNICs.
+    Host(NodeName),
+}
+
+/// What all nodes' flows met on one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub crossed: u64,
+    pub lossy: u64,
+    pub slow: u64,
+    pub sent: u64,
+    pub lost: u64,
+}
+
+/// The network and what its components are called.
+pub(super) struct Model {
+    pub network: Network,
+    pub sums: BTreeMap<Way, Sums>,
+    ids: BTreeMap<Way, ComponentId>,
+    whats: Vec<Option<What>>,
+}
+
+/// Which flows count as ill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Illness {
+    Loss,
+    Latency,
+}
+
+/// Ill flows on one path: ways, flows, probes, ill probes.
+struct Ill {
+    ways: Vec<Way>,
+    flows: u64,
+    sent: u64,
+    lost: u64,
+}
+
+/// A report whose word holds.
+struct Heard<'a> {
+    node: &'a NodeName,
+    report: &'a Report,
+}
+
+impl Model {
+    /// What the reports say about `illness`; `None` where nobody reports any.
+    pub fn build(facts: &Facts<'_>, wiring: &Wiring<'_>, illness: Illness) -> Option<Self> {
+        let heard = heard(facts);
+        let sums = sums(facts, wiring);
+        let ill: Vec<(usize, Ill)> = match illness {
+            Illness::Loss => lossy(facts, wiring, &heard, &sums),
+            Illness::Latency => slow(facts, wiring, &heard, &sums),
+        };
+        if ill.is_empty() {
+            return None;
+        }
+        let crossed = ill.iter().flat_map(|(_, ill)| &ill.ways);
+        let mut ways: BTreeSet<Way> = crossed.cloned().collect();
+        ways.extend(sums.keys().cloned());
+        let mut model = Self {
+            network: Network::new(),
+            sums,
+            ids: BTreeMap::new(),
+            whats: Vec::new(),
+        };
+        model.name(wiring, &ways);
+        model.observe(facts, wiring, &heard, &ill, illness);
+        Some(model)
+    }
+
+    /// What a component stands for.
+    pub fn what(&self, id: ComponentId) -> Option<&What> {
+        self.whats.get(id.index())?.as_ref()
+    }
+
+    fn note(&mut self, id: ComponentId, what: What) {
+        if self.whats.len() <= id.index() {
+            self.whats.resize(id.index() + 1, None);
+        }
+        self.whats[id.index()] = Some(what);
+    }
+
+    fn name(&mut self, wiring: &Wiring<'_>, ways: &BTreeSet<Way>) {
+        for way in ways {
+            let kind = match way {
+                Way::Out(_) | Way::Into(_) => Kind::Rnic,
+                Way::Tor(_) => Kind::Switch,
+                _ => Kind::Link,
+            };
+            let id = self.network.component(kind);
+            self.ids.insert(way.clone(), id);
+            self.note(id, What::Way(way.clone()));
+        }
+        let mut switches: BTreeMap<Arc<str>, (Vec<ComponentId>, Vec<ComponentId>)> =
+            BTreeMap::new();
+        let mut hosts: BTreeMap<NodeName, Vec<ComponentId>> = BTreeMap::new();
+        let rnics: BTreeSet<&RnicName> = ways
+            .iter()
+            .filter_map(|way| match way {
+                Way::Out(rnic) | Way::Into(rnic) => Some(rnic),
+                _ => None,
+            })
+            .collect();
+        for rnic in rnics {
+            let pair = (Way::Out(rnic.clone()), Way::Into(rnic.clone()));
+            let Some(id) = self.both(&pair, What::Rnic(rnic.clone())) else {
+                continue;
+            };
+            hosts.entry(rnic.node.clone()).or_default().push(id);
+            if let Some(leaf) = wiring.leaf(rnic) {
+                switches.entry(Arc::clone(leaf)).or_default().0.push(id);
+            }
+        }
+        for way in ways {
+            let Way::Link(a, b) = way else { continue };
+            let back = Way::Link(Arc::clone(b), Arc::clone(a));
+            if b < a && ways.contains(&back) {
+                continue;
+            }
+            let what = What::Cable(Arc::clone(a), Arc::clone(b));
+            if let Some(id) = self.both(&(way.clone(), back), what) {
+                for end in [a, b] {
+                    switches.entry(Arc::clone(end)).or_default().1.push(id);
+                }
+            }
+        }
+        for (switch, (access, trunks)) in switches {
+            let all: Vec<_> = access.iter().chain(&trunks).copied().collect();
+            self.group(Kind::Switch, &all, &trunks, What::Switch(switch));
+        }
+        for (host, rnics) in hosts.into_iter().filter(|(_, rnics)| rnics.len() > 1) {
+            self.group(Kind::Host, &rnics, &[], What::Host(host));
+        }
+    }
+
+    /// The two directions as one; the one that there is, where the other is not crossed.
+    fn both(&mut self, (forth, back): &(Way, Way), what: What) -> Option<ComponentId> {
+        match (self.ids.get(forth).copied(), self.ids.get(back).copied()) {
+            (Some(forth), Some(back)) => {
+                let id = self.network.cable(forth, back).ok()?;
+                self.note(id, what);
+                Some(id)
+            }
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn group(&mut self, kind: Kind, members: &[ComponentId], narrow: &[ComponentId], what: What) {
+        // Members are components and cables of this very network, so both calls succeed.
+        let Ok(id) = self.network.group(kind, members) else {
+            return;
+        };
+        self.note(id, what.clone());
+        if narrow.len() > 1 && narrow.len() < members.len() {
+            let narrower = self.network.narrower(id, narrow).ok();
+            if let Some(id) = narrower {
+                self.note(id, what);
+            }
+        }
+    }
+
+    fn observe(
+        &mut self,
+        facts: &Facts<'_>,
+        wiring: &Wiring<'_>,
+        heard: &[Heard<'_>],
+        ill: &[(usize, Ill)],
+        illness: Illness,
+    ) {
+        for (_, ill) in ill {
+            self.seen(&ill.ways, ill.sent, ill.lost, ill.flows);
+        }
+        for (nth, heard) in heard.iter().enumerate() {
+            let own: Vec<&Ill> = ill
+                .iter()
+                .filter(|(by, _)| *by == nth)
+                .map(|(_, ill)| ill)
+                .collect();
+            for link in heard.report.links.iter().filter(|link| counts(facts, link)) {
+                let ways = wiring.ways((&link.from, &link.to));
+                let (sent, flows) = clean(link, &ways, &own, illness);
+                for way in &ways {
+                    self.seen(std::slice::from_ref(way), sent, 0, flows);
+                }
+            }
+        }
+        self.observe_silent_majority(facts, wiring, heard, illness);
+    }
+
+    /// What nodes that have lost nothing sent.
+    fn observe_silent_majority(
+        &mut self,
+        facts: &Facts<'_>,
+        wiring: &Wiring<'_>,
+        heard: &[Heard<'_>],
+        illness: Illness,
+    ) {
+        let spread = Spread::of(facts, wiring, heard, self);
+        let planned = &facts.evidence.planned;
+        let reporters: BTreeSet<&NodeName> = heard
+            .iter()
+            .filter(|heard| !heard.report.links.is_empty())
+            .map(|heard| heard.node)
+            .collect();
+        let mut clean: BTreeMap<Way, f64> = BTreeMap::new();
+        for rnic in planned.rnics() {
+            let Some(tally) = facts.tally(rnic).filter(|tally| tally.lost == 0) else {
+                continue;
+            };
+            if reporters.contains(&rnic.node) {
+                continue;
+            }
+            let sent = match illness {
+                Illness::Loss => as_f64(tally.judged()),
+                Illness::Latency => as_f64(planned.targets(rnic) as u64),
+            };
+            let own = Way::Out(rnic.clone());
+            if self.ids.contains_key(&own) {
+                *clean.entry(own).or_default() += sent;
+            }
+            for (target, share) in planned.shares_of(rnic) {
+                let into = Way::Into(target.clone());
+                if self.ids.contains_key(&into) {
+                    *clean.entry(into).or_default() += sent * share;
+                }
+            }
+            for (way, share) in spread.shares(planned.place(rnic).map(|place| &place.group)) {
+                *clean.entry(way.clone()).or_default() += sent * share;
+            }
+        }
+        for (way, sent) in clean {
+            let sent = rounded(sent);
+            self.seen(&[way], sent, 0, sent.min(1));
+        }
+    }
+
+    fn seen(&mut self, ways: &[Way], sent: u64, lost: u64, flows: u64) {
+        let ids: Vec<ComponentId> = ways
+            .iter()
+            .filter_map(|way| self.ids.get(way).copied())
+            .collect();
+        // Sums of reports are bounded before they get here, and these ids are of this very network.
+        self.network.observe(&ids, sent, lost.min(sent), flows).ok();
+    }
+}
+
+/// How the probes of a group's reporting nodes were spread over the links between routers.
+struct Spread {
+    by_group: BTreeMap<GroupName, Vec<(Way, f64)>>,
+}
+
+impl Spread {
+    fn of(facts: &Facts<'_>, wiring: &Wiring<'_>, heard: &[Heard<'_>], model: &Model) -> Self {
+        let is_inside = |way: &Way| matches!(way, Way::Link(..) | Way::Towards(_));
+        let mut sent: BTreeMap<GroupName, (f64, BTreeMap<Way, f64>)> = BTreeMap::new();
+        for heard in heard.iter().filter(|heard| !heard.report.links.is_empty()) {
+            let Some(group) = facts.group_of(heard.node) else {
+                continue;
+            };
+            let entry = sent.entry(group).or_default();
+            let judged = heard.report.rnics.iter().map(super::RnicTally::judged);
+            entry.0 += as_f64(judged.sum());
+            for link in heard.report.links.iter().filter(|link| counts(facts, link)) {
+                for way in wiring
+                    .ways((&link.from, &link.to))
+                    .into_iter()
+                    .filter(is_inside)
+                {
+                    if model.ids.contains_key(&way) {
+                        *entry.1.entry(way).or_default() += as_f64(link.sent);
+                    }
+                }
+            }
+        }
+        let by_group = sent.into_iter().map(|(group, (all, links))| {
+            let shares = links
+                .into_iter()
+                .map(|(way, sent)| (way, (sent / all.max(1.0)).min(1.0)));
+            (group, shares.collect())
+        });
+        Self {
+            by_group: by_group.collect(),
+        }
+    }
+
+    fn shares(&self, group: Option<&GroupName>) -> &[(Way, f64)] {
+        group
+            .and_then(|group| self.by_group.get(group))
+            .map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Whether a link is evidence: its RNICs take part.
+fn counts(facts: &Facts<'_>, link: &LinkTally) -> bool {
+    [&link.from, &link.to].into_iter().all(|hop| match hop {
+        Hop::Rnic(rnic) => takes_part(facts, rnic),
+        Hop::Router(_) | Hop::Unknown => true,
+    })
+}
+
+fn takes_part(facts: &Facts<'_>, rnic: &RnicName) -> bool {
+    facts.standing(rnic) != Standing::Left
+        && !matches!(facts.agent(&rnic.node), None | Some(AgentState::Excluded))
+}
+
+fn heard<'a>(facts: &Facts<'a>) -> Vec<Heard<'a>> {
+    let reports = facts.reports();
+    reports
+        .map(|(node, report)| Heard { node, report })
+        .collect()
+}
+
+/// What all nodes' flows met, by way.
+pub(super) fn sums(facts: &Facts<'_>, wiring: &Wiring<'_>) -> BTreeMap<Way, Sums> {
+    let mut sums: BTreeMap<Way, Sums> = BTreeMap::new();
+    let links = facts.reports().flat_map(|(_, report)| &report.links);
+    for link in links.filter(|link| counts(facts, link)) {
+        for way in wiring.ways((&link.from, &link.to)) {
+            let sum = sums.entry(way).or_default();
+            sum.crossed += u64::from(link.crossed);
+            sum.lossy += u64::from(link.lossy.min(link.crossed));
+            sum.slow += u64::from(link.slow.min(link.crossed));
+            sum.sent = sum.sent.saturating_add(link.sent);
+            sum.lost = sum.lost.saturating_add(link.lost.min(link.sent));
+        }
+    }
+    sums
+}
+
+/// Known links that lead from one router to another over a third one.
+fn alternatives(sums: &BTreeMap<Way, Sums>, from: &Router, to: &Router) -> Vec<Way> {
+    let (Router::Named(from), Router::Named(to)) = (from, to) else {
+        return Vec::new();
+    };
+    let ends: Vec<(&Arc<str>, &Arc<str>)> = sums
+        .keys()
+        .filter_map(|way| match way {
+            Way::Link(a, b) => Some((a, b)),
+            _ => None,
+        })
+        .collect();
+    let over = ends.iter().filter(|(a, _)| *a == from).map(|(_, b)| *b);
+    let mut ways = Vec::new();
+    for middle in over.filter(|middle| ends.contains(&(middle, to))) {
+        ways.push(Way::Link(Arc::clone(from), Arc::clone(middle)));
+        ways.push(Way::Link(Arc::clone(middle), Arc::clone(to)));
+    }
+    ways
+}
+
+fn lossy(
+    facts: &Facts<'_>,
+    wiring: &Wiring<'_>,
+    heard: &[Heard<'_>],
+    sums: &BTreeMap<Way, Sums>,
+) -> Vec<(usize, Ill)> {
+    let mut ill = Vec::new();
+    for (nth, heard) in heard.iter().enumerate() {
+        for path in heard.report.lossy_paths.iter().filter(|path| path.lost > 0) {
+            let links: Vec<&LinkTally> = path
+                .links
+                .iter()
+                .filter_map(|position| heard.report.links.get(usize::from(*position)))
+                .collect();
+            let starved = links.iter().any(|link| match &link.from {
+                Hop::Rnic(rnic) => is_starved(facts, rnic),
+                Hop::Router(_) | Hop::Unknown => false,
+            });
+            if starved || !links.iter().all(|link| counts(facts, link)) {
+                continue;
+            }
+            let hops: Vec<_> = links.iter().map(|link| (&link.from, &link.to)).collect();
+            let ways = wiring.chain(&hops, |from, to| alternatives(sums, from, to));
+            let one = Ill {
+                ways,
+                flows: u64::from(path.flows.max(1)),
+                sent: path.sent.max(path.lost),
+                lost: path.lost,
+            };
+            ill.push((nth, one));
+        }
+    }
+    ill
+}
+
+/// Whether so many probes of an RNIC were not judged for want of CPU that its losses may be the host's fault.
+fn is_starved(facts: &Facts<'_>, rnic: &RnicName) -> bool {
+    const STARVED_SHARE: u64 = 10;
+    facts
+        .tally(rnic)
+        .is_some_and(|tally| tally.host_delayed.saturating_mul(STARVED_SHARE) > tally.sent)
+}
+
+/// Slow flows. A round trip is slow on its way there or back, and of the way back only the ends are known.
+fn slow(
+    facts: &Facts<'_>,
+    wiring: &Wiring<'_>,
+    heard: &[Heard<'_>],
+    sums: &BTreeMap<Way, Sums>,
+) -> Vec<(usize, Ill)> {
+    let mut ill = Vec::new();
+    // Without the flows that are well, slow ones prove nothing.
+    let tallied = |heard: &Heard<'_>| !heard.report.links.is_empty();
+    for (nth, heard) in heard.iter().enumerate().filter(|(_, heard)| tallied(heard)) {
+        let latency = |anomaly: &&Anomaly| anomaly.kind == AnomalyKind::Latency;
+        for anomaly in heard.report.anomalies.iter().filter(latency) {
+            let source = RnicName::new(heard.node.clone(), anomaly.device.clone(), anomaly.port);
+            let is_evidence = anomaly.p99.is_some()
+                && source != anomaly.target
+                && takes_part(facts, &source)
+                && takes_part(facts, &anomaly.target);
+            if is_evidence {
+                let ways = round_trip(wiring, &source, anomaly, sums);
+                let (flows, sent, lost) = (1, 1, 1);
+                ill.push((
+                    nth,
+                    Ill {
+                        ways,
+                        flows,
+                        sent,
+                        lost,
+                    },
+                ));
+            }
+        }
+    }
+    ill
+}
+
+/// Everything that round trips of an ill path may have crossed, there and back.
+pub(super) fn round_trip(
+    wiring: &Wiring<'_>,
+    source: &RnicName,
+    anomaly: &Anomaly,
+    sums: &BTreeMap<Way, Sums>,
+) -> Vec<Way> {
+    let target = &anomaly.target;
+    let traced = wiring.leaf(source).is_some() || !anomaly.path.is_empty();
+    let some_way = |from: &RnicName, to: &RnicName| {
+        if !traced {
+            return wiring.ways((&Hop::Rnic(from.clone()), &Hop::Rnic(to.clone())));
+        }
+        let mut ways = vec![Way::Out(from.clone()), Way::Into(to.clone())];
+        if let (Some(a), Some(b)) = (wiring.leaf(from), wiring.leaf(to)) {
+            let (a, b) = (Router::Named(Arc::clone(a)), Router::Named(Arc::clone(b)));
+            ways.extend(alternatives(sums, &a, &b));
+        }
+        ways
+    };
+    let mut ways = some_way(target, source);
+    if anomaly.path.is_empty() {
+        ways.extend(some_way(source, target));
+    } else {
+        let routers = anomaly.path.iter();
+        let routers = routers.map(|hop| hop.map_or(Hop::Unknown, Hop::Router));
+        let mut hops = vec![Hop::Rnic(source.clone())];
+        hops.extend(routers);
+        hops.push(Hop::Rnic(target.clone()));
+        let links: Vec<_> = hops.windows(2).map(|pair| (&pair[0], &pair[1])).collect();
+        ways.extend(wiring.chain(&links, |from, to| alternatives(sums, from, to)));
+    }
+    ways.sort_unstable();
+    ways.dedup();
+    ways
+}
+
+/// Probes and flows of a link's tally that were well. Where a report had no room for all ill flows, only as large
+/// a part of the others counts, so that the share stays what it is.
+fn clean(link: &LinkTally, ways: &[Way], own: &[&Ill], illness: Illness) -> (u64, u64) {
+    let crossing = |ill: &&&Ill| ways.iter().any(|way| ill.ways.contains(way));
+    let listed: Vec<&Ill> = own.iter().filter(crossing).copied().collect();
+    let listed_flows: u64 = listed.iter().map(|ill| ill.flows).sum();
+    let ill = match illness {
+        Illness::Loss => u64::from(link.lossy.min(link.crossed)),
+        Illness::Latency => u64::from(link.slow.min(link.crossed)),
+    };
+    let flows = u64::from(link.crossed) - ill;
+    let part = if ill == 0 || listed_flows >= ill {
+        1.0
+    } else {
+        as_f64(listed_flows) / as_f64(ill)
+    };
+    let sent = match illness {
+        Illness::Latency => as_f64(flows),
+        Illness::Loss if part >= 1.0 => {
+            let lossy: u64 = listed.iter().map(|ill| ill.sent).sum();
+            as_f64(link.sent.saturating_sub(lossy.max(link.lost)))
+        }
+        Illness::Loss => as_f64(link.sent) * as_f64(flows) / as_f64(u64::from(link.crossed)),
+    };
+    (rounded(sent * part), rounded(as_f64(flows) * part))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of probes and flows of one window"
+)]
+const fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts that were scaled down"
+)]
+fn rounded(count: f64) -> u64 {
+    count.max(0.0).round() as u64
+}
