@@ -21,6 +21,7 @@ mod pairs;
 mod planned;
 mod ports;
 mod sentence;
+mod silence;
 mod state;
 mod verdict;
 mod wiring;

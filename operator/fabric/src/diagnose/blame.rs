@@ -3,7 +3,7 @@
 //! The inference is [`crate::localise`]; here its components get the names that people know, what probes
 //! cannot tell apart is said, and what is too uncertain is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +16,12 @@ use crate::localise::{ComponentId, Priors, Suspect, localise};
 
 /// Less sure than this names nobody.
 const LEAST_CONFIDENCE: f64 = 0.5;
-/// This sure names at once; else reports that are still coming in are waited for.
-const CERTAIN: f64 = 0.9;
+/// This sure names at once; else the losses must go on until those that began it have left the window.
+const CERTAIN: f64 = 0.95;
+/// Several links of one switch may be that switch, once all agents have reported.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Fewer lost probes than this, over all agents, name nobody.
+const FEWEST_LOST: u64 = 3;
 /// Others this likely, compared with the suspect, cannot be told from it.
 const SAME: f64 = 0.8;
 
@@ -27,16 +30,20 @@ const SAME: f64 = 0.8;
 const LOSS: Priors = Priors {
     background: 1e-5,
     mildest: 5e-3,
+    usual: 1.0,
     outlier: 1e-3,
     faults: 0.5,
+    named: LEAST_CONFIDENCE,
 };
 
 /// Slow flows: a slow element makes most of the flows over it slow.
 const LATENCY: Priors = Priors {
     background: 1e-3,
     mildest: 0.3,
+    usual: 1.0,
     outlier: 1e-2,
     faults: 0.5,
+    named: LEAST_CONFIDENCE,
 };
 
 /// A guilty element.
@@ -83,7 +90,31 @@ pub(super) fn blamed(
             }
         }
     }
+    wait_for_siblings(wiring, &mut all);
     all
+}
+
+/// What is open already needs less to stay than to be named.
+fn state_has(state: &State, key: &CaseKey) -> bool {
+    state.cases.contains_key(key)
+}
+
+/// Makes elements that hang on one switch wait for each other.
+fn wait_for_siblings(wiring: &Wiring<'_>, all: &mut BTreeMap<CaseKey, Blamed>) {
+    let mut by_switch: BTreeMap<Arc<str>, BTreeSet<CaseKey>> = BTreeMap::new();
+    for (key, blamed) in all.iter() {
+        let ends = blamed.ways.iter().flat_map(|way| wiring.switches_of(way));
+        for switch in ends {
+            by_switch.entry(switch).or_default().insert(key.clone());
+        }
+    }
+    for keys in by_switch.into_values().filter(|keys| keys.len() > 1) {
+        for key in keys {
+            if let Some(blamed) = all.get_mut(&key) {
+                blamed.finding.settle = blamed.finding.settle.max(SETTLE);
+            }
+        }
+    }
 }
 
 /// A suspect of the inference, about to be put into words.
@@ -116,6 +147,10 @@ impl Accusation<'_> {
         }
         let ways = self.ways(what);
         let sums = self.sums(&ways);
+        let is_thin = self.suspect.flows.lost < FEWEST_LOST;
+        if is_thin && !state_has(self.state, &key) {
+            return None;
+        }
         let evidence = self.sentence(&key, what, sums, &same)?;
         let finding = Finding {
             confidence: percent(sure),
@@ -123,7 +158,8 @@ impl Accusation<'_> {
             settle: if sure >= CERTAIN {
                 Duration::ZERO
             } else {
-                SETTLE
+                let window = self.facts.evidence.thresholds.window;
+                window.saturating_add(SETTLE.saturating_mul(2))
             },
         };
         Some((key, Blamed { finding, ways }))

@@ -171,16 +171,6 @@ impl<'a> Facts<'a> {
             .filter_map(|node| Some((*node, self.report(node)?)))
     }
 
-    /// The group of a node: that of its first planned RNIC.
-    pub fn group_of(&self, node: &NodeName) -> Option<GroupName> {
-        let planned = &self.evidence.planned;
-        let first = RnicName::new(node.clone(), "", 0);
-        let position = planned.rnics().partition_point(|rnic| *rnic < first);
-        let rnic = planned.rnics().get(position)?;
-        let place = planned.place(rnic).filter(|_| rnic.node == *node)?;
-        Some(place.group.clone())
-    }
-
     /// The figures of `rnic` from a settled window with judged probes.
     pub fn tally(&self, rnic: &RnicName) -> Option<&'a RnicTally> {
         let report = self.report(&rnic.node)?;

@@ -1,18 +1,18 @@
 //! The reports as a [`Network`] of elements and observations, for [`crate::localise`] to find the guilty in.
 //!
-//! Flows that lost probes are given whole, by the paths that agents report. What did not lose anything
-//! is added up per element: from the links that agents report, and for agents that have lost nothing, and
-//! therefore report no links, from what they sent: all of it left their RNICs, a known share of it
-//! entered each of their targets, and on the links of their group it was spread as their neighbours' was.
+//! Flows that lost probes are given whole, by the paths that agents report. What did not lose anything is
+//! added up per element: from the links that agents list, and from those that they do not list
+//! ([`super::silence`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::evidence::{AgentState, Anomaly, AnomalyKind, Hop, LinkTally, Report};
 use super::facts::{Facts, Standing};
+use super::silence;
 use super::wiring::{Router, Way, Wiring};
 use crate::localise::{ComponentId, Kind, Network};
-use crate::names::{GroupName, NodeName, RnicName};
+use crate::names::{NodeName, RnicName};
 
 /// What a component of the network stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,54 +210,25 @@ impl Model {
                 }
             }
         }
-        self.observe_silent_majority(facts, wiring, heard, illness);
-    }
-
-    /// What nodes that have lost nothing sent.
-    fn observe_silent_majority(
-        &mut self,
-        facts: &Facts<'_>,
-        wiring: &Wiring<'_>,
-        heard: &[Heard<'_>],
-        illness: Illness,
-    ) {
-        let spread = Spread::of(facts, wiring, heard, self);
-        let planned = &facts.evidence.planned;
-        let reporters: BTreeSet<&NodeName> = heard
-            .iter()
-            .filter(|heard| !heard.report.links.is_empty())
-            .map(|heard| heard.node)
-            .collect();
-        let mut clean: BTreeMap<Way, f64> = BTreeMap::new();
-        for rnic in planned.rnics() {
-            let Some(tally) = facts.tally(rnic).filter(|tally| tally.lost == 0) else {
-                continue;
-            };
-            if reporters.contains(&rnic.node) {
-                continue;
-            }
-            let sent = match illness {
-                Illness::Loss => as_f64(tally.judged()),
-                Illness::Latency => as_f64(planned.targets(rnic) as u64),
-            };
-            let own = Way::Out(rnic.clone());
-            if self.ids.contains_key(&own) {
-                *clean.entry(own).or_default() += sent;
-            }
-            for (target, share) in planned.shares_of(rnic) {
-                let into = Way::Into(target.clone());
-                if self.ids.contains_key(&into) {
-                    *clean.entry(into).or_default() += sent * share;
-                }
-            }
-            for (way, share) in spread.shares(planned.place(rnic).map(|place| &place.group)) {
-                *clean.entry(way.clone()).or_default() += sent * share;
-            }
-        }
-        for (way, sent) in clean {
-            let sent = rounded(sent);
+        for (way, sent) in silence::clean(facts, wiring, self, illness) {
             self.seen(&[way], sent, 0, sent.min(1));
         }
+    }
+
+    /// A way as the network holds it, where it does.
+    pub fn id(&self, way: &Way) -> Option<(&Way, &ComponentId)> {
+        self.ids.get_key_value(way)
+    }
+
+    /// Whether paths are traced.
+    pub fn is_traced(&self) -> bool {
+        let untraced = |way: &Way| matches!(way, Way::Tor(_) | Way::Between(..));
+        !self.ids.keys().any(untraced)
+    }
+
+    /// The ways of the network, in order.
+    pub fn ways(&self) -> impl Iterator<Item = &Way> {
+        self.ids.keys()
     }
 
     fn seen(&mut self, ways: &[Way], sent: u64, lost: u64, flows: u64) {
@@ -270,54 +241,8 @@ impl Model {
     }
 }
 
-/// How the probes of a group's reporting nodes were spread over the links between routers.
-struct Spread {
-    by_group: BTreeMap<GroupName, Vec<(Way, f64)>>,
-}
-
-impl Spread {
-    fn of(facts: &Facts<'_>, wiring: &Wiring<'_>, heard: &[Heard<'_>], model: &Model) -> Self {
-        let is_inside = |way: &Way| matches!(way, Way::Link(..) | Way::Towards(_));
-        let mut sent: BTreeMap<GroupName, (f64, BTreeMap<Way, f64>)> = BTreeMap::new();
-        for heard in heard.iter().filter(|heard| !heard.report.links.is_empty()) {
-            let Some(group) = facts.group_of(heard.node) else {
-                continue;
-            };
-            let entry = sent.entry(group).or_default();
-            let judged = heard.report.rnics.iter().map(super::RnicTally::judged);
-            entry.0 += as_f64(judged.sum());
-            for link in heard.report.links.iter().filter(|link| counts(facts, link)) {
-                for way in wiring
-                    .ways((&link.from, &link.to))
-                    .into_iter()
-                    .filter(is_inside)
-                {
-                    if model.ids.contains_key(&way) {
-                        *entry.1.entry(way).or_default() += as_f64(link.sent);
-                    }
-                }
-            }
-        }
-        let by_group = sent.into_iter().map(|(group, (all, links))| {
-            let shares = links
-                .into_iter()
-                .map(|(way, sent)| (way, (sent / all.max(1.0)).min(1.0)));
-            (group, shares.collect())
-        });
-        Self {
-            by_group: by_group.collect(),
-        }
-    }
-
-    fn shares(&self, group: Option<&GroupName>) -> &[(Way, f64)] {
-        group
-            .and_then(|group| self.by_group.get(group))
-            .map_or(&[], Vec::as_slice)
-    }
-}
-
 /// Whether a link is evidence: its RNICs take part.
-fn counts(facts: &Facts<'_>, link: &LinkTally) -> bool {
+pub(super) fn counts(facts: &Facts<'_>, link: &LinkTally) -> bool {
     [&link.from, &link.to].into_iter().all(|hop| match hop {
         Hop::Rnic(rnic) => takes_part(facts, rnic),
         Hop::Router(_) | Hop::Unknown => true,
@@ -521,7 +446,7 @@ fn clean(link: &LinkTally, ways: &[Way], own: &[&Ill], illness: Illness) -> (u64
     clippy::cast_precision_loss,
     reason = "counts of probes and flows of one window"
 )]
-const fn as_f64(count: u64) -> f64 {
+pub(super) const fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
@@ -530,6 +455,6 @@ const fn as_f64(count: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "counts that were scaled down"
 )]
-fn rounded(count: f64) -> u64 {
+pub(super) fn rounded(count: f64) -> u64 {
     count.max(0.0).round() as u64
 }

@@ -74,14 +74,14 @@ pub(super) fn ill(facts: &Facts<'_>) -> BTreeMap<CaseKey, Finding> {
 
 /// Where links are reported, an element may turn out to be to blame.
 fn settle(facts: &Facts<'_>, (a, b): (&RnicName, &RnicName)) -> Duration {
-    const SETTLE: Duration = Duration::from_secs(2);
+    let settle = facts.evidence.thresholds.window.saturating_mul(3);
     let reports = [a, b].map(|rnic| facts.report(&rnic.node));
     if reports
         .into_iter()
         .flatten()
         .any(|report| !report.links.is_empty())
     {
-        SETTLE
+        settle
     } else {
         Duration::ZERO
     }

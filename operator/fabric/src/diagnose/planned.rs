@@ -80,14 +80,24 @@ impl Planned {
         self.places.get(self.position(rnic)? as usize)
     }
 
-    /// Whom `from` probes, in order, each with its share of the probes that `from` sends (0 to 1).
-    pub fn shares_of(&self, from: &RnicName) -> impl Iterator<Item = (&RnicName, f64)> {
-        let range = self.position(from).map_or(0..0, |from| self.range(from));
+    /// Whom the RNIC at `position` of [`Self::rnics`] probes, by position, each with its share of the probes
+    /// that it sends (0 to 1).
+    pub(super) fn shares_at(&self, position: u32) -> impl Iterator<Item = (u32, f64)> {
+        let range = self.range(position);
         let rates = self.rates.get(range.clone()).unwrap_or_default();
         let rate = |nth: usize| f64::from(rates.get(nth).copied().unwrap_or(1));
         let all: f64 = (0..range.len()).map(rate).sum();
-        let targets = self.targets_of(from).enumerate();
-        targets.map(move |(nth, to)| (to, rate(nth) / all.max(1.0)))
+        let pairs = self.pairs.get(range).unwrap_or_default().iter();
+        pairs
+            .enumerate()
+            .map(move |(nth, (_, to))| (*to, rate(nth) / all.max(1.0)))
+    }
+
+    /// Whom `from` probes, in order, each with its share of the probes that `from` sends (0 to 1).
+    pub fn shares_of(&self, from: &RnicName) -> impl Iterator<Item = (&RnicName, f64)> {
+        let position = self.position(from);
+        let shares = position.into_iter().flat_map(|from| self.shares_at(from));
+        shares.filter_map(|(to, share)| Some((self.rnics.get(to as usize)?, share)))
     }
 
     /// Whom `from` probes, in order.

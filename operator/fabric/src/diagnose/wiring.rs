@@ -106,6 +106,11 @@ impl<'a> Wiring<'a> {
         name.map_or(Router::Address(at), |name| Router::Named(Arc::clone(name)))
     }
 
+    /// The plan in force.
+    pub const fn planned(&self) -> &'a Planned {
+        self.planned
+    }
+
     /// The leaf that an RNIC hangs on, where traces have shown it by name.
     pub fn leaf(&self, rnic: &RnicName) -> Option<&Arc<str>> {
         self.access.get(rnic)
@@ -118,6 +123,18 @@ impl<'a> Wiring<'a> {
             Arc::make_mut(&mut access).retain(|rnic, _| expected.contains(rnic));
         }
         access
+    }
+
+    /// The switches at the ends of a way, as far as they are known by name.
+    pub fn switches_of(&self, way: &Way) -> Vec<Arc<str>> {
+        match way {
+            Way::Out(rnic) | Way::Into(rnic) => self.leaf(rnic).cloned().into_iter().collect(),
+            Way::Link(a, b) => vec![Arc::clone(a), Arc::clone(b)],
+            Way::Hole(a, b) => vec![a.text(), b.text()],
+            Way::Towards(to) => vec![to.text()],
+            Way::Tor(group) => vec![Arc::from(group.as_str())],
+            Way::Between(a, b) => [a, b].map(|group| Arc::from(group.as_str())).into(),
+        }
     }
 
     /// What a link stands for; empty where an end of it does not answer.
