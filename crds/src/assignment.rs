@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use status::{
     Anomaly, AnomalyKind, LinkTally, LossyPath, MAX_ANOMALIES, MAX_LINKS, MAX_LOSSY_PATHS,
-    MAX_STATUS_BYTES, MeshReport, RdmaProbeAssignmentStatus, RnicReport, Timestamps,
+    MAX_STATUS_BYTES, MAX_UNANSWERED, MeshReport, RdmaProbeAssignmentStatus, RnicReport,
+    Timestamps, UnansweredPeer,
 };
 
 use crate::GoDuration;

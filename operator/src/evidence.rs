@@ -19,6 +19,7 @@ use rdmamesh_fabric::{NodeName, RnicName, Timestamp};
 
 use crate::planning::InForce;
 use crate::select::{ACTIVE, Picked};
+use crate::unanswered::Unanswered;
 use crate::validate::{ValidMesh, planned_class};
 use crate::watch::{AssignmentView, InventoryView, Views};
 
@@ -35,12 +36,17 @@ pub fn evidence(
     now: Instant,
 ) -> Evidence {
     let mesh = &in_force.mesh;
+    let unanswered = Unanswered::find(in_force, assignments, now);
     let nodes = in_force.members.iter().map(|(node, state)| {
         let assignment = assignments.get(node.as_str()).map(AsRef::as_ref);
         let inventory = inventories.get(node.as_str()).map(AsRef::as_ref);
         NodeEvidence {
             node: node.clone(),
-            agent: agent(*state, assignment, inventory, now),
+            agent: if *state == NodeState::Ready && unanswered.is_gone(node.as_str()) {
+                AgentState::Silent
+            } else {
+                agent(*state, assignment, inventory, now)
+            },
             report: assignment.and_then(|assignment| {
                 let written = assignment.report(&mesh.name)?;
                 Some(report(written, assignment.reported_at.unwrap_or(now)))

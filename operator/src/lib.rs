@@ -13,7 +13,7 @@
 //! * [`watch`] keeps a compact copy of the four kinds and tells the loops what changed.
 //! * [`planning`] is one pass over *all* meshes, because nodes share a budget and an assignment object:
 //!   read → [`validate`] → [`input`] (with [`select`]) → plan → [`desired`] → [`diff`] → [`apply`].
-//! * [`judging`] is a pass per mesh: [`evidence`] → diagnose → [`status`] → write, [`events`].
+//! * [`judging`] is a pass per mesh: [`evidence`] (with [`unanswered`]) → diagnose → [`status`] → write, [`events`].
 //! * [`actions`] leaves conditions and taints on nodes that verdicts suspect.
 //! * [`lease`] decides which replica writes; the others keep their copies warm and write nothing.
 //! * [`http`] and [`metrics`] are for probes and Prometheus.
@@ -43,6 +43,7 @@ pub mod reporting;
 pub mod run;
 pub mod select;
 pub mod status;
+pub mod unanswered;
 pub mod validate;
 pub mod verify;
 pub mod watch;

@@ -11,6 +11,7 @@ use rdmamesh_fabric::diagnose::Status;
 use crate::conditions::{FirstFive, Statement};
 use crate::evidence::is_fresh;
 use crate::planning::InForce;
+use crate::unanswered::{Silence, Unanswered};
 use crate::watch::{AssignmentView, Views};
 
 /// How long an agent may take to carry out a plan before anybody is told: the write of its assignment,
@@ -38,10 +39,14 @@ impl Reporting {
         now: Timestamp,
     ) -> (Statement, Option<Timestamp>) {
         let mut agents = Agents::default();
+        let unanswered = Unanswered::find(in_force, assignments, now);
         let mut seen = BTreeMap::new();
         for (node, hash) in in_force.plan.nodes() {
             let view = assignments.get(node.as_str()).map(AsRef::as_ref);
-            let trouble = trouble(view, &in_force.mesh.name, &hash.to_string(), now);
+            let silence = unanswered.get(node.as_str());
+            let trouble = silence
+                .map(Silence::sentence)
+                .or_else(|| trouble(view, &in_force.mesh.name, &hash.to_string(), now));
             let was = self.0.remove(node);
             let since = trouble
                 .as_ref()
@@ -51,7 +56,13 @@ impl Reporting {
                 .and_then(|view| view.report(&in_force.mesh.name))
                 .is_some();
             let before = trouble.is_none() || was.map_or(reported, |was| was.before);
-            agents.count(node, trouble, since, before, in_force, now);
+            // Its peers have waited before they said so.
+            let grace = match silence {
+                Some(_) => Duration::ZERO,
+                None => GRACE + in_force.mesh.policy.thresholds.window,
+            };
+            let due = since.map(|since| since.saturating_add(grace).unwrap_or(Timestamp::MAX));
+            agents.count(node, trouble, due, before, now);
             seen.insert(node.clone(), Seen { before, since });
         }
         self.0 = seen;
@@ -72,18 +83,14 @@ impl Agents {
         &mut self,
         node: &NodeName,
         trouble: Option<String>,
-        since: Option<Timestamp>,
+        due: Option<Timestamp>,
         before: bool,
-        in_force: &InForce,
         now: Timestamp,
     ) {
         self.total += 1;
-        let (Some(trouble), Some(since)) = (trouble, since) else {
+        let (Some(trouble), Some(due)) = (trouble, due) else {
             return;
         };
-        let due = since
-            .saturating_add(GRACE + in_force.mesh.policy.thresholds.window)
-            .unwrap_or(Timestamp::MAX);
         if now >= due {
             self.late.push(format!("{node} ({trouble})"));
             return;

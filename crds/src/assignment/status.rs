@@ -16,6 +16,8 @@ pub const MAX_ANOMALIES: usize = 32;
 pub const MAX_LINKS: usize = 64;
 /// Paths of lossy flows kept per mesh at most.
 pub const MAX_LOSSY_PATHS: usize = 64;
+/// Peers without an answer that are told of at most, per mesh.
+pub const MAX_UNANSWERED: usize = 16;
 /// Size of a whole status at most, in bytes of JSON.
 pub const MAX_STATUS_BYTES: usize = 8 * 1024;
 
@@ -65,6 +67,20 @@ pub struct MeshReport {
     #[schemars(extend("maxItems" = 64, "x-kubernetes-list-type" = "atomic"))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lossy_paths: Vec<LossyPath>,
+    /// Peers whose agents have answered nothing for a while: nobody can say whether probes to them arrive.
+    #[schemars(extend("maxItems" = 16, "x-kubernetes-list-type" = "atomic"))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<UnansweredPeer>,
+}
+
+/// A peer whose agent answers nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnansweredPeer {
+    /// Its node.
+    pub node: String,
+    /// Since when, by the reporting agent's clock.
+    pub since: Time,
 }
 
 fn is_zero<N: Default + PartialEq>(number: &N) -> bool {

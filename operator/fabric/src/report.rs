@@ -9,6 +9,7 @@ mod links;
 mod loss;
 mod news;
 mod pacer;
+mod unanswered;
 mod window;
 
 pub use content::{Content, MAX_ANOMALIES, MAX_LINKS, MAX_LOSSY_PATHS, Quantiles, fit};
@@ -17,6 +18,7 @@ pub use find::{Finding, FindingKey, Findings, Kind, Limit, Limits, find};
 pub use links::{HopTally, Links, Path, Paths, Untraced, links};
 pub use news::News;
 pub use pacer::{Change, Pacer, Pacing};
+pub use unanswered::{MAX_UNANSWERED, Unanswered};
 pub use window::{
     FlowWindow, LocalPort, RttSummary, Rtts, Tally, TargetKey, TimestampMode, Window, rnic_name,
 };

@@ -30,6 +30,8 @@ pub struct AssignmentView {
     /// When the status was first seen as it is, by this host's clock; where that was before this process
     /// started, when the agent says that it wrote it.
     pub reported_at: Option<Timestamp>,
+    /// When each complaint of the status, by mesh and node, was first seen, by this host's clock.
+    pub complained: BTreeMap<(String, String), Timestamp>,
     /// The object cannot be read: nobody knows its entries. It is left alone.
     pub unreadable: bool,
 }
@@ -50,6 +52,13 @@ impl AssignmentView {
     #[must_use]
     pub fn report(&self, mesh: &str) -> Option<&MeshReport> {
         self.status.meshes.iter().find(|report| report.name == mesh)
+    }
+
+    /// When the agent was first seen to say that `node` does not answer it in `mesh`.
+    #[must_use]
+    pub fn complained(&self, mesh: &str, node: &str) -> Option<Timestamp> {
+        let key = (mesh.to_owned(), node.to_owned());
+        self.complained.get(&key).copied()
     }
 }
 
@@ -92,6 +101,11 @@ impl View for AssignmentView {
                 .map(|owner| owner.uid)
                 .collect(),
             reported_at: written.map(|written| written.0.min(now)),
+            complained: status
+                .iter()
+                .flat_map(complaints)
+                .map(|key| (key, written.map_or(now, |written| written.0.min(now))))
+                .collect(),
             status: Arc::new(status.unwrap_or_default()),
             unreadable,
             name,
@@ -105,6 +119,12 @@ impl View for AssignmentView {
         } else if self.reported_at.is_some() {
             self.reported_at = Some(now);
         }
+        self.complained = complaints(&self.status)
+            .map(|key| {
+                let seen = previous.complained.get(&key).copied();
+                (key, seen.unwrap_or(now))
+            })
+            .collect();
         self
     }
 
@@ -131,6 +151,14 @@ impl View for AssignmentView {
             act: false,
         }
     }
+}
+
+/// Mesh and node of every complaint about a peer that does not answer.
+fn complaints(status: &RdmaProbeAssignmentStatus) -> impl Iterator<Item = (String, String)> {
+    status.meshes.iter().flat_map(|report| {
+        let peers = report.unanswered.iter();
+        peers.map(|peer| (report.name.clone(), peer.node.clone()))
+    })
 }
 
 /// Hash of an entry's content.

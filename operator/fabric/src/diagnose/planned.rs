@@ -1,8 +1,9 @@
 //! Who probes whom, compact enough to keep for 80,000 RNICs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::names::{GroupName, RnicName};
+use crate::names::{GroupName, NodeName, RnicName};
 use crate::plan::MeshPlan;
 
 /// Where an RNIC is in the fabric.
@@ -107,6 +108,26 @@ impl Planned {
         pairs
             .iter()
             .filter_map(|(_, to)| self.rnics.get(*to as usize))
+    }
+
+    /// The nodes that probe RNICs of each of `nodes`, other than the node itself.
+    #[must_use]
+    pub fn probers(&self, nodes: &BTreeSet<NodeName>) -> BTreeMap<NodeName, BTreeSet<NodeName>> {
+        let mut probers: BTreeMap<NodeName, BTreeSet<NodeName>> = BTreeMap::new();
+        let rnic = |position: u32| self.rnics.get(position as usize);
+        let is_asked: Vec<_> = self.rnics.iter().map(|r| nodes.contains(&r.node)).collect();
+        for (from, to) in &self.pairs {
+            if !is_asked.get(*to as usize).copied().unwrap_or_default() {
+                continue;
+            }
+            if let (Some(from), Some(to)) = (rnic(*from), rnic(*to))
+                && from.node != to.node
+            {
+                let of = probers.entry(to.node.clone()).or_default();
+                of.insert(from.node.clone());
+            }
+        }
+        probers
     }
 
     /// The RNICs, in order.
