@@ -171,15 +171,16 @@ fn of_crds(folders: &[PathBuf], api_version: &str, kind: &str) -> Result<Value> 
             if crd["spec"]["group"] != group || crd["spec"]["names"]["kind"] != kind {
                 continue;
             }
-            let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
-            for served in versions.filter(|served| served["name"] == version) {
-                let mut schema = served["schema"]["openAPIV3Schema"].clone();
-                for standard in ["apiVersion", "kind", "metadata"] {
-                    schema["properties"][standard] = json!({});
-                }
-                make_strict(&mut schema);
-                return Ok(schema);
+            let mut versions = crd["spec"]["versions"].as_array().into_iter().flatten();
+            let served = versions
+                .find(|served| served["name"] == version)
+                .with_context(|| format!("the CRD of {kind} has no version {version}"))?;
+            let mut schema = served["schema"]["openAPIV3Schema"].clone();
+            for standard in ["apiVersion", "kind", "metadata"] {
+                schema["properties"][standard] = json!({});
             }
+            make_strict(&mut schema);
+            return Ok(schema);
         }
     }
     bail!("nobody knows the kind {kind} of {api_version}")

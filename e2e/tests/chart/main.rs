@@ -10,6 +10,7 @@ mod kind;
 mod pods;
 mod release;
 mod render;
+mod verify;
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -125,6 +126,10 @@ const T1: &[(&str, Test)] = &[
     (
         "an_installation_that_cannot_work_is_refused",
         release::what_cannot_work_is_refused,
+    ),
+    (
+        "helm_test_says_what_is_missing_in_one_sentence_each",
+        verify::helm_test_says_what_is_missing,
     ),
     (
         "the_kind_configuration_is_read_by_kind",

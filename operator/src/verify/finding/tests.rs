@@ -10,7 +10,7 @@ fn of<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("a well-formed object")
 }
 
-fn agent(name: &str, status: Value) -> Pod {
+fn agent(name: &str, status: &Value) -> Pod {
     of(json!({
         "metadata": {"name": name, "uid": name, "labels": {"app.kubernetes.io/component": "agent"}},
         "spec": {"nodeName": "host1", "containers": []}, "status": status,
@@ -21,7 +21,7 @@ fn ready() -> Value {
     json!({"conditions": [{"type": "Ready", "status": "True"}]})
 }
 
-fn inventory(name: &str, status: Value) -> RdmaNode {
+fn inventory(name: &str, status: &Value) -> RdmaNode {
     of(json!({
         "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaNode",
         "metadata": {"name": name}, "spec": {}, "status": status,
@@ -34,13 +34,13 @@ fn well() -> Seen {
         lease: Some(of(json!({"spec": {
             "holderIdentity": "operator-a", "renewTime": "2026-01-01T00:00:05.000000Z",
         }}))),
-        pods: vec![agent("agent-1", ready())],
+        pods: vec![agent("agent-1", &ready())],
         nodes: vec![of(
             json!({"metadata": {"name": "host1"}, "status": {"allocatable": {"rdmamesh.io/rdma": "4"}}}),
         )],
         inventories: vec![inventory(
             "host1",
-            json!({"ports": [{"device": "rxe1", "port": 1, "usable": true}]}),
+            &json!({"ports": [{"device": "rxe1", "port": 1, "usable": true}]}),
         )],
         ..Seen::default()
     }
@@ -105,7 +105,7 @@ fn a_pod_that_is_not_ready_is_named_with_its_nearest_cause() {
     let mut seen = well();
     seen.pods = vec![agent(
         "agent-1",
-        json!({"conditions": [
+        &json!({"conditions": [
             {"type": "PodScheduled", "status": "False", "message": "0/4 nodes are available: 4 Insufficient rdma/typo."},
         ]}),
     )];
@@ -117,7 +117,7 @@ fn a_pod_that_is_not_ready_is_named_with_its_nearest_cause() {
     );
     seen.pods = vec![agent(
         "agent-1",
-        json!({"containerStatuses": [{
+        &json!({"containerStatuses": [{
             "name": "prober", "image": "", "imageID": "", "ready": false, "restartCount": 3,
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1}},
         }]}),
@@ -135,7 +135,7 @@ fn a_missing_secret_is_told_by_the_event_that_kubelet_wrote() {
     let mut seen = well();
     seen.pods = vec![agent(
         "agent-1",
-        json!({"containerStatuses": [{
+        &json!({"containerStatuses": [{
             "name": "prober", "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ContainerCreating"}},
         }]}),
@@ -158,7 +158,7 @@ fn a_node_without_rdma_is_a_warning_with_its_remedy_as_long_as_another_has_some(
     let bare = json!({"doctor": [{
         "check": "RdmaDevice", "outcome": "Fail", "message": "no RDMA port here", "remedy": "modprobe mlx5_ib",
     }]});
-    seen.inventories.push(inventory("host2", bare));
+    seen.inventories.push(inventory("host2", &bare));
     let all = lines(&seen);
     assert!(
         all.contains(&"ok    rdma: 1 of 2 nodes have usable RNICs, 1 in all".to_owned()),
