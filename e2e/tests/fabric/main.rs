@@ -5,6 +5,7 @@
 
 mod agents;
 mod datagrams;
+mod keys;
 mod telemetry;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ const TESTS: &[(&str, Test)] = tests![
     agents::an_rdma_device_is_let_go_of_at_once_and_taken_up_again,
     agents::an_agent_that_is_asked_to_end_does_so_within_5_seconds,
     agents::the_registry_names_every_rnic_with_its_queue_pairs,
+    keys::probe_keys_are_rotated_without_a_lost_probe,
     telemetry::the_collector_receives_the_documented_metrics,
     telemetry::metrics_go_on_after_the_collector_was_away,
 ];
