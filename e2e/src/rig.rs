@@ -27,6 +27,7 @@ mod faults;
 mod nodes;
 mod operator;
 pub mod registry;
+mod tracers;
 mod up;
 
 pub use agents::AGENT_HTTP_PORT;

@@ -57,6 +57,7 @@ impl Up {
         };
         let rig = Rig::up(options, progress.clone()).await?;
         if let Some(spec) = file.mesh.filter(|_| !self.no_product) {
+            let spec = rig.fabric().with_switch_names(&spec);
             let mesh = serde_json::json!({
                 "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaMesh",
                 "metadata": {"name": MESH_NAME}, "spec": spec,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::address;
 use super::spec::{FabricSpec, SpecError};
@@ -209,6 +210,42 @@ impl Fabric {
             name: name.to_owned(),
             valid: self.links.keys().cloned().collect(),
         })
+    }
+
+    /// Every switch with all its addresses on the fabric: what routers answer a trace with.
+    pub fn switch_addresses(&self) -> BTreeMap<String, Vec<Ipv4Addr>> {
+        let mut switches: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
+        for link in self.links() {
+            let ends = [
+                (&link.lower, link.addresses.lower),
+                (&link.upper, link.addresses.upper),
+            ];
+            let of_switches = ends
+                .into_iter()
+                .filter(|(end, _)| self.host(&end.netns).is_err());
+            for (end, address) in of_switches {
+                switches.entry(end.netns.clone()).or_default().push(address);
+            }
+        }
+        switches
+    }
+
+    /// A mesh's spec with the switches' names, unless it has some itself. What is no object is left as it is: the API server
+    /// says what is wrong with it.
+    pub fn with_switch_names(&self, spec: &serde_json::Value) -> serde_json::Value {
+        let mut named = spec.clone();
+        let topology = named
+            .as_object_mut()
+            .map(|spec| spec.entry("topology").or_insert_with(|| json!({})));
+        if let Some(topology) = topology.and_then(serde_json::Value::as_object_mut) {
+            let switches = self.switch_addresses().into_iter();
+            let switches =
+                switches.map(|(name, addresses)| json!({"name": name, "addresses": addresses}));
+            topology
+                .entry("switches")
+                .or_insert_with(|| switches.collect());
+        }
+        named
     }
 
     /// A leaf's or spine's own ends of its cables.

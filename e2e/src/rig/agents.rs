@@ -86,6 +86,7 @@ impl Rig {
                 format!("--control-listen=0.0.0.0:{CONTROL_PORT}"),
                 format!("--control-address={}", host.management),
                 format!("--probe-keys={}", folder.join("keys").display()),
+                format!("--trace-socket={}", super::tracers::socket(&host.name)),
             ],
             env: [
                 ("NODE_NAME", host.name.clone()),

@@ -54,6 +54,7 @@ impl Rig {
     pub async fn up(options: Options, progress: Progress) -> Result<Self> {
         let layout = Layout::of_workspace()?;
         let fabric = Fabric::new(options.fabric)?;
+        options.fabric.fits_vm()?;
         let folder = layout.run(&options.name);
         if let Some(left) = State::read(&layout, &options.name)? {
             let name = &options.name;
@@ -199,6 +200,7 @@ impl Rig {
         self.start_operator().await?;
         self.state.agents = true;
         for host in self.fabric.hosts() {
+            self.start_tracer(&host.name).await?;
             self.start_agent(&host.name).await?;
         }
         self.save()?;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A flow as a spine sees it: source and destination address, UDP source port.
-type Flow = (String, String, u16);
+pub type Flow = (String, String, u16);
 
 /// RoCEv2 packets that a spine takes in from its leaves, by flow.
 async fn capture(rig: &Rig, spine: &str, packets: u32) -> Result<BTreeMap<Flow, u32>> {
@@ -36,7 +36,7 @@ async fn capture(rig: &Rig, spine: &str, packets: u32) -> Result<BTreeMap<Flow, 
 }
 
 /// `11:46:15.123456 IP 10.10.1.2.51234 > 10.10.2.2.4791: UDP, length 120`
-fn parse(line: &str) -> Option<Flow> {
+pub fn parse(line: &str) -> Option<Flow> {
     let mut words = line.split_whitespace();
     let source = words.by_ref().skip_while(|word| *word != "IP").nth(1)?;
     let destination = words.nth(1)?;

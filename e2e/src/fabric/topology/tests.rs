@@ -129,3 +129,23 @@ fn a_switch_owns_its_ends_of_all_its_cables() {
     assert_eq!(devices("leaf1"), ["host1", "host2", "spine1", "spine2"]);
     assert_eq!(devices("spine2"), ["leaf1", "leaf2"]);
 }
+
+#[test]
+fn a_mesh_gets_the_switches_names_unless_it_has_some() {
+    let fabric = fabric(2, 2, 2, 1);
+    let addresses = fabric.switch_addresses();
+    assert_eq!(addresses.len(), 4);
+    let address = |text: &str| text.parse::<Ipv4Addr>().expect("an address");
+    assert_eq!(
+        addresses["spine2"],
+        ["10.11.1.5", "10.11.2.5"].map(address),
+        "one per cable"
+    );
+    assert_eq!(addresses["leaf1"].len(), 4, "hosts' and spines' side");
+    let named = fabric.with_switch_names(&json!({"topology": {"parallelPaths": 2}}));
+    assert_eq!(named["topology"]["parallelPaths"], 2);
+    assert_eq!(named["topology"]["switches"][2]["name"], "spine1");
+    let own = json!({"topology": {"switches": [{"name": "x", "addresses": ["10.0.0.1"]}]}});
+    assert_eq!(fabric.with_switch_names(&own), own);
+    assert_eq!(fabric.with_switch_names(&json!(null)), json!(null));
+}
