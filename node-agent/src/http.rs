@@ -1,14 +1,14 @@
-//! `/metrics`, `/livez` and `/readyz`.
+//! `/metrics`, `/livez`, `/readyz` and `/paths`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
 use rdmamesh_api::RdmaNodeStatus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Source, prometheus};
 use crate::reporter::Tick;
+use crate::trace::client::Paths;
 
 /// The data path reports once a second; this long without a report it is stuck.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -29,6 +30,8 @@ pub struct Pages {
     pub inventory: watch::Receiver<Option<Arc<RdmaNodeStatus>>>,
     /// The newest report of the data path: its heartbeat.
     pub tick: watch::Receiver<Option<Arc<Tick>>>,
+    /// What is known of the paths of flows.
+    pub paths: Paths,
     /// When the agent started.
     pub started: Instant,
 }
@@ -71,6 +74,7 @@ fn router(pages: Pages) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .route("/paths", get(paths))
         .with_state(Arc::new(pages))
 }
 
@@ -110,6 +114,15 @@ async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
     } else {
         let text = "the first inventory is not made\n";
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    }
+}
+
+/// Every flow with its last good path, for people who look for a cable.
+async fn paths(State(pages): State<Arc<Pages>>) -> Response {
+    let list = tokio::task::spawn_blocking(move || pages.paths.book().list()).await;
+    match list {
+        Ok(list) => Json(list).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

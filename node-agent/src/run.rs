@@ -157,6 +157,7 @@ impl Agent {
             metrics: source,
             inventory: wires.inventory.subscribe(),
             tick: wires.tick.subscribe(),
+            paths: wires.paths.clone(),
             started: Instant::now(),
         };
         agent.spawn_observers(args, &wires)?;

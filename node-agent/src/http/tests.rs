@@ -19,6 +19,7 @@ fn world(started: Instant) -> World {
             metrics: source(),
             inventory: inventory.subscribe(),
             tick: tick.subscribe(),
+            paths: Paths::default(),
             started,
         },
         inventory,

@@ -23,7 +23,7 @@ use flow::{FlowState, Path};
 mod flow;
 mod view;
 
-pub use view::{HopCount, LinkStart, Links};
+pub use view::{HopCount, LinkStart, Links, Listed};
 
 /// Requests under way at once: enough to use the tracer's budget, few enough that a new loss need not wait.
 const MAX_IN_FLIGHT: usize = 24;

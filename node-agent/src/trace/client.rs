@@ -343,9 +343,8 @@ impl Client {
                 .iter()
                 .find(|window| window.local == key.0 && window.target.key() == key.1);
             let Some(window) = window else { continue };
-            let of_finding = |flow: &&FlowWindow| {
-                finding.key.flow.is_none_or(|index| index == flow.flow)
-            };
+            let of_finding =
+                |flow: &&FlowWindow| finding.key.flow.is_none_or(|index| index == flow.flow);
             for flow in window.flows.iter().filter(of_finding) {
                 book.heat(&key, flow.source_port, window.target.window, now);
             }

@@ -160,6 +160,9 @@ fn every_new_flow_is_traced_up_to_the_last_router_and_no_further() {
             traced: 2
         }
     );
+    let listed = serde_json::to_value(desk.book.list()).expect("JSON");
+    assert_eq!(listed[0]["sourcePort"], 50_000);
+    assert_eq!(listed[1]["path"][2], "10.11.0.3");
     assert_eq!(
         desk.requests(30_000),
         [],

@@ -1,12 +1,17 @@
 //! Hop probes summed up by link.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::Book;
+use super::flow::FlowState;
 use crate::dataplane::Mono;
 use crate::model::LocalPort;
+use crate::trace::protocol::Flow;
 
 /// What a link begins at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,10 +33,45 @@ pub struct HopCount {
     pub rtt: Option<Duration>,
 }
 
+/// A flow and its path, as the page `/paths` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// Local RDMA device.
+    pub device: String,
+    /// Local port.
+    pub port: u8,
+    /// The five-tuple and class.
+    #[serde(flatten)]
+    pub flow: Flow,
+    /// Routers on the way.
+    pub routers: u8,
+    /// Their addresses, nearest first, "" for one that does not answer; absent while nothing is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Vec<String>>,
+}
+
 /// Hop probes of a window by directed link.
 pub type Links = HashMap<(LinkStart, IpAddr), HopCount>;
 
 impl Book {
+    /// All flows with their last good paths, in order.
+    pub fn list(&self) -> Vec<Listed> {
+        let flows: BTreeMap<_, _> = self.flows.iter().collect();
+        let listed = |(flow, state): (&Arc<Flow>, &FlowState)| {
+            let hop = |hop: &Option<IpAddr>| hop.map_or_else(String::new, |at| at.to_string());
+            let path = state.path.as_ref();
+            Listed {
+                device: state.local.device.to_string(),
+                port: state.local.port,
+                flow: Flow::clone(flow),
+                routers: state.routers,
+                path: path.map(|(_, path)| path.iter().map(hop).collect()),
+            }
+        };
+        flows.into_iter().map(listed).collect()
+    }
+
     /// Sums the hop probes up since `begin`, over all flows, by the links that they ended on. What went to a router that does not
     /// answer belongs to no link.
     pub fn hop_links(&self, begin: Mono) -> Links {
