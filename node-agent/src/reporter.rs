@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rdmamesh_api::RdmaProbeAssignmentStatus;
 use rdmamesh_fabric::NodeName;
-use rdmamesh_fabric::report::Paths;
+use rdmamesh_fabric::report::{Paths, Unanswered};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +80,7 @@ pub async fn run<S: AssignmentSink>(sink: Arc<S>, inputs: Inputs, stop: Cancella
         findings: Findings::default(),
         settled: Settled::default(),
         idle: Idle::default(),
+        unanswered: Unanswered::default(),
         errors: Arc::default(),
         pacer: Pacer::new(Pacing::default()),
         before: None,
@@ -109,6 +110,7 @@ struct Reporter<S> {
     findings: Findings,
     settled: Settled,
     idle: Idle,
+    unanswered: Unanswered,
     errors: Arc<PortErrors>,
     pacer: Pacer<Essence>,
     /// The status of the last write, for transition times.
@@ -142,6 +144,7 @@ impl<S: AssignmentSink> Reporter<S> {
         self.findings = anomaly::find(&report, &limits, &self.findings);
         self.idle.update(&plan, &self.ports, now());
         self.settled.update(&plan, &report, &self.idle);
+        self.unanswered.update(&anomaly::windows(&report));
         let tick = Arc::new(Tick {
             report,
             findings: self.findings.open.clone(),
@@ -170,6 +173,7 @@ impl<S: AssignmentSink> Reporter<S> {
             report: &tick.report,
             findings: &tick.findings,
             idle: &self.idle,
+            unanswered: &self.unanswered,
             errors: &self.errors,
             before: self.before.as_ref(),
             now: SystemTime::now(),

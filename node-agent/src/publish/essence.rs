@@ -10,7 +10,7 @@ use super::status::{View, mesh_condition};
 use crate::anomaly::windows;
 use crate::plan::MeshPlan;
 
-/// Anomalies, conditions and plans, without the figures that change every second.
+/// Anomalies, silent peers, conditions and plans, without the figures that change every second.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Essence {
     /// The object that it is written to.
@@ -26,6 +26,7 @@ struct Mesh {
     status: String,
     reason: String,
     message: String,
+    unanswered: Vec<Arc<str>>,
 }
 
 impl Essence {
@@ -40,6 +41,11 @@ impl Essence {
                 status: condition.status,
                 reason: condition.reason,
                 message: condition.message,
+                unanswered: view
+                    .unanswered
+                    .of(&mesh.name)
+                    .map(|(node, _)| Arc::clone(node))
+                    .collect(),
             }
         };
         let meshes = view.plan.meshes.iter();

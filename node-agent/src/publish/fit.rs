@@ -9,7 +9,7 @@ const WORST_KEPT: usize = 4;
 /// Room per mesh for `"anomaliesOmitted":4294967295,`, which appears while anomalies are left out.
 const RESERVE_BYTES: usize = 32;
 
-/// Leaves out, until it fits: mild anomalies, figures of RNICs without trouble, the rest of the
+/// Leaves out, until it fits: mild anomalies, figures of RNICs without trouble, silent peers, the rest of the
 /// anomalies, the rest of the figures, conditions, and at last whole meshes. Left-out anomalies are counted.
 pub(super) fn to_limit(status: &mut RdmaProbeAssignmentStatus) {
     for mesh in &mut status.meshes {
@@ -18,9 +18,10 @@ pub(super) fn to_limit(status: &mut RdmaProbeAssignmentStatus) {
     let reserve = RESERVE_BYTES * status.meshes.len();
     let limit = MAX_STATUS_BYTES.saturating_sub(reserve);
     let mut size = size_of_json(status);
-    let steps: [fn(&mut MeshReport) -> usize; 5] = [
+    let steps: [fn(&mut MeshReport) -> usize; 6] = [
         |mesh| omit_last_anomaly(mesh, WORST_KEPT),
         omit_quiet_rnic,
+        |mesh| mesh.unanswered.pop().map_or(0, |peer| size_of_json(&peer)),
         |mesh| omit_last_anomaly(mesh, 1),
         |mesh| mesh.rnics.pop().map_or(0, |rnic| size_of_json(&rnic)),
         |mesh| {

@@ -7,13 +7,13 @@ use std::time::SystemTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rdmamesh_api::RdmaProbeAssignmentStatus;
 use rdmamesh_api::assignment::{
-    Anomaly, AnomalyKind, LinkTally, LossyPath, MAX_STATUS_BYTES, MeshReport, RnicReport,
-    Timestamps,
+    Anomaly, AnomalyKind, LinkTally, LossyPath, MAX_STATUS_BYTES, MAX_UNANSWERED, MeshReport,
+    RnicReport, Timestamps, UnansweredPeer,
 };
 use rdmamesh_api::condition::PROBING;
 use rdmamesh_fabric::NodeName;
 use rdmamesh_fabric::diagnose::{self, Hop, RnicTally};
-use rdmamesh_fabric::report::{self, Content, Paths, Quantiles};
+use rdmamesh_fabric::report::{self, Content, Paths, Quantiles, Unanswered};
 
 use super::condition::{condition, kube_time};
 use super::fit;
@@ -48,6 +48,8 @@ pub struct View<'a> {
     pub errors: &'a PortErrors,
     /// Planned ports that do not probe.
     pub idle: &'a Idle,
+    /// Peers whose agents do not answer.
+    pub unanswered: &'a Unanswered,
     /// The status before this one, for transition times.
     pub before: Option<&'a RdmaProbeAssignmentStatus>,
     /// The wall clock.
@@ -101,8 +103,21 @@ fn frame(view: &View<'_>, mesh: &MeshPlan) -> MeshReport {
         plan_hash: mesh.plan_hash.clone(),
         conditions: vec![mesh_condition(view, mesh, settled)],
         window_end: end.filter(|_| settled).map(kube_time),
+        unanswered: unanswered(view, mesh),
         ..MeshReport::default()
     }
+}
+
+/// All meshes together tell of as many peers as one alone may: names can be long.
+fn unanswered(view: &View<'_>, mesh: &MeshPlan) -> Vec<UnansweredPeer> {
+    let share = MAX_UNANSWERED / view.plan.meshes.len().max(1);
+    let peers = view.unanswered.of(&mesh.name).take(share.max(1));
+    peers
+        .map(|(node, since)| UnansweredPeer {
+            node: node.to_string(),
+            since: kube_time(since),
+        })
+        .collect()
 }
 
 fn fill(report: &mut MeshReport, ticked: &TickReport, mesh: &MeshPlan, content: Content) {

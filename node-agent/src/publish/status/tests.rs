@@ -10,7 +10,7 @@ use super::super::{Change, Essence, Pacer, Pacing};
 use super::*;
 use rdmamesh_fabric::report::{Tally, Untraced};
 
-use crate::anomaly::Findings;
+use crate::anomaly::{Findings, windows};
 use crate::model::{
     FabricAddress, FlowWindow, GidIndex, Peer, PortActivity, PortHealth, PortPlan, ProbePlan,
     RttSummary, Target, TargetWindow, TrafficClass,
@@ -56,6 +56,7 @@ struct World {
     findings: Vec<Finding>,
     settled: Settled,
     idle: Idle,
+    unanswered: Unanswered,
     errors: PortErrors,
     start: Instant,
     node: NodeName,
@@ -115,6 +116,7 @@ impl World {
             findings: Vec::new(),
             settled: Settled::default(),
             idle: Idle::default(),
+            unanswered: Unanswered::default(),
             errors: PortErrors::default(),
             start: Instant::now(),
             node: "host1".into(),
@@ -180,6 +182,25 @@ impl World {
         let now = self.start + Duration::from_secs(second);
         self.idle.update(&self.plan, &self.ports, now);
         self.settled.update(&self.plan, &self.report, &self.idle);
+        self.unanswered.update(&windows(&self.report));
+    }
+
+    /// Nobody at this peer answers, second by second from `from` to `to`.
+    fn silence(&mut self, peer: usize, from: u64, to: u64) {
+        let node = target("m", peer).peer.node.clone();
+        for second in from..=to {
+            for window in &mut self.report.targets {
+                window.end = at(second);
+                if window.target.peer.node == node {
+                    window.tally = Tally {
+                        sent: 50,
+                        unresolved: 50,
+                        ..Tally::default()
+                    };
+                }
+            }
+            self.follow(second);
+        }
     }
 
     fn view(&self) -> View<'_> {
@@ -192,6 +213,7 @@ impl World {
             report: &self.report,
             findings: &self.findings,
             idle: &self.idle,
+            unanswered: &self.unanswered,
             errors: &self.errors,
             before: None,
             now: at(9),
@@ -210,6 +232,41 @@ impl World {
         let condition = self.status().meshes[0].conditions[0].clone();
         (condition.status, condition.reason)
     }
+}
+
+#[test]
+fn a_peer_whose_agent_is_gone_is_told_of_once_it_has_been_silent_for_long_enough() {
+    let mut world = World::new(&["m"], 2, 3, 0, 6);
+    let written = world.essence();
+    world.silence(1, 7, 16);
+    assert!(world.status().meshes[0].unanswered.is_empty());
+    assert_eq!(world.essence().change_since(Some(&written)), Change::Same);
+    world.silence(1, 17, 17);
+    let status = world.status();
+    let [peer] = &status.meshes[0].unanswered[..] else {
+        panic!("one peer is silent: {status:?}");
+    };
+    assert_eq!(peer.node, "gpu-node-0001.cluster.example");
+    assert_eq!(peer.since, kube_time(at(2)), "begin of the first window");
+    assert_eq!(world.essence().change_since(Some(&written)), Change::News);
+    // It goes on like that: nothing new to tell.
+    let told = world.essence();
+    world.silence(1, 18, 40);
+    assert_eq!(world.essence().change_since(Some(&told)), Change::Same);
+    world.measure(0, 41);
+    assert!(world.status().meshes[0].unanswered.is_empty());
+    assert_eq!(world.essence().change_since(Some(&told)), Change::News);
+}
+
+#[test]
+fn many_silent_peers_in_many_meshes_still_fit() {
+    let mut world = World::new(&["a", "b", "c", "d", "e", "f", "g", "h"], 8, 40, 10, 6);
+    for peer in 0..40 {
+        world.silence(peer, 7, 7);
+    }
+    world.silence(0, 8, 30);
+    let status = world.status();
+    assert!(size_of_json(&status) <= MAX_STATUS_BYTES);
 }
 
 #[test]
