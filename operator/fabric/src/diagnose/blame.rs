@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::evidence::{Anomaly, AnomalyKind};
 use super::facts::{Facts, Finding};
-use super::network::{Illness, Model, Sums, What};
+use super::network::{self, Illness, Model, Sums, What};
 use super::sentence;
 use super::state::{CaseKey, State};
 use super::wiring::{Way, Wiring};
 use crate::localise::{ComponentId, Priors, Suspect, localise};
+use crate::names::RnicName;
 
 /// Less sure than this names nobody.
 const LEAST_CONFIDENCE: f64 = 0.5;
@@ -146,12 +148,11 @@ impl Accusation<'_> {
             return None;
         }
         let ways = self.ways(what);
-        let sums = self.sums(&ways);
         let is_thin = self.suspect.flows.lost < FEWEST_LOST;
         if is_thin && !state_has(self.state, &key) {
             return None;
         }
-        let evidence = self.sentence(&key, what, sums, &same)?;
+        let evidence = self.sentence(&key, what, &ways, &same)?;
         let finding = Finding {
             confidence: percent(sure),
             evidence,
@@ -209,7 +210,14 @@ impl Accusation<'_> {
         all
     }
 
-    fn sentence(&self, key: &CaseKey, what: &What, sums: Sums, same: &[CaseKey]) -> Option<String> {
+    fn sentence(
+        &self,
+        key: &CaseKey,
+        what: &What,
+        ways: &[Way],
+        same: &[CaseKey],
+    ) -> Option<String> {
+        let sums = self.sums(ways);
         let flows = &self.suspect.flows;
         let all = flows.lossy + flows.lossy_elsewhere;
         let (ill, figures) = match self.illness {
@@ -224,7 +232,7 @@ impl Accusation<'_> {
                 let figures = format!("lost {lost} of {sent} probes ({share}) in {window}");
                 ("lossy", figures)
             }
-            Illness::Latency => ("slow", self.slowness()),
+            Illness::Latency => ("slow", self.slowness(ways)),
         };
         let clean = match self.illness {
             Illness::Loss => sums.crossed.saturating_sub(sums.lossy),
@@ -259,12 +267,16 @@ impl Accusation<'_> {
     }
 
     /// How slow, against what.
-    fn slowness(&self) -> String {
-        let latencies: Vec<_> = self
+    fn slowness(&self, ways: &[Way]) -> String {
+        let crosses = |(source, anomaly): &(RnicName, &Anomaly)| {
+            let trip = network::round_trip(self.wiring, source, anomaly, &self.model.sums);
+            anomaly.kind == AnomalyKind::Latency && trip.iter().any(|way| ways.contains(way))
+        };
+        let latencies: Vec<&Anomaly> = self
             .facts
-            .reports()
-            .flat_map(|(_, report)| &report.anomalies)
-            .filter(|anomaly| anomaly.kind == super::AnomalyKind::Latency)
+            .anomalies()
+            .filter(crosses)
+            .map(|(_, anomaly)| anomaly)
             .collect();
         let typical = latencies
             .iter()

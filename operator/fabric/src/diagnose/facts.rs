@@ -171,6 +171,11 @@ impl<'a> Facts<'a> {
             .filter_map(|node| Some((*node, self.report(node)?)))
     }
 
+    /// Whether somebody lists links now.
+    pub fn has_links(&self) -> bool {
+        self.reports().any(|(_, report)| !report.links.is_empty())
+    }
+
     /// The figures of `rnic` from a settled window with judged probes.
     pub fn tally(&self, rnic: &RnicName) -> Option<&'a RnicTally> {
         let report = self.report(&rnic.node)?;

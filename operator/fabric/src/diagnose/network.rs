@@ -278,25 +278,17 @@ pub(super) fn sums(facts: &Facts<'_>, wiring: &Wiring<'_>) -> BTreeMap<Way, Sums
     sums
 }
 
-/// Known links that lead from one router to another over a third one.
+/// Known links that may have been crossed between two routers over one or more that did not answer: those that
+/// leave the first one and those that enter the second one.
 fn alternatives(sums: &BTreeMap<Way, Sums>, from: &Router, to: &Router) -> Vec<Way> {
     let (Router::Named(from), Router::Named(to)) = (from, to) else {
         return Vec::new();
     };
-    let ends: Vec<(&Arc<str>, &Arc<str>)> = sums
-        .keys()
-        .filter_map(|way| match way {
-            Way::Link(a, b) => Some((a, b)),
-            _ => None,
-        })
-        .collect();
-    let over = ends.iter().filter(|(a, _)| *a == from).map(|(_, b)| *b);
-    let mut ways = Vec::new();
-    for middle in over.filter(|middle| ends.contains(&(middle, to))) {
-        ways.push(Way::Link(Arc::clone(from), Arc::clone(middle)));
-        ways.push(Way::Link(Arc::clone(middle), Arc::clone(to)));
-    }
-    ways
+    let fits = |way: &&Way| match way {
+        Way::Link(a, b) => (a == from && b != to) || (b == to && a != from),
+        _ => false,
+    };
+    sums.keys().filter(fits).cloned().collect()
 }
 
 fn lossy(
@@ -321,7 +313,7 @@ fn lossy(
                 continue;
             }
             let hops: Vec<_> = links.iter().map(|link| (&link.from, &link.to)).collect();
-            let ways = wiring.chain(&hops, |from, to| alternatives(sums, from, to));
+            let ways = wiring.chain(&hops, &|from, to| alternatives(sums, from, to));
             let one = Ill {
                 ways,
                 flows: u64::from(path.flows.max(1)),
@@ -408,7 +400,7 @@ pub(super) fn round_trip(
         hops.extend(routers);
         hops.push(Hop::Rnic(target.clone()));
         let links: Vec<_> = hops.windows(2).map(|pair| (&pair[0], &pair[1])).collect();
-        ways.extend(wiring.chain(&links, |from, to| alternatives(sums, from, to)));
+        ways.extend(wiring.chain(&links, &|from, to| alternatives(sums, from, to)));
     }
     ways.sort_unstable();
     ways.dedup();

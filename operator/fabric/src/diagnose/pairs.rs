@@ -65,7 +65,7 @@ pub(super) fn ill(facts: &Facts<'_>) -> BTreeMap<CaseKey, Finding> {
             let finding = Finding {
                 confidence: confidence(facts, &reported, words),
                 evidence: sentence::pair((a, b), &reported, words, &facts.evidence.thresholds),
-                settle: settle(facts, (a, b)),
+                settle: settle(facts),
             };
             Some((key, finding))
         })
@@ -73,14 +73,9 @@ pub(super) fn ill(facts: &Facts<'_>) -> BTreeMap<CaseKey, Finding> {
 }
 
 /// Where links are reported, an element may turn out to be to blame.
-fn settle(facts: &Facts<'_>, (a, b): (&RnicName, &RnicName)) -> Duration {
+fn settle(facts: &Facts<'_>) -> Duration {
     let settle = facts.evidence.thresholds.window.saturating_mul(3);
-    let reports = [a, b].map(|rnic| facts.report(&rnic.node));
-    if reports
-        .into_iter()
-        .flatten()
-        .any(|report| !report.links.is_empty())
-    {
+    if facts.has_links() {
         settle
     } else {
         Duration::ZERO

@@ -46,6 +46,23 @@ pub(super) enum Way {
     Between(GroupName, GroupName),
 }
 
+/// How far a path has been followed.
+struct Last {
+    /// The last router that answered.
+    known: Option<Router>,
+    /// Those behind it that did not.
+    unknown: usize,
+}
+
+impl Last {
+    const fn at(router: Router) -> Self {
+        Self {
+            known: Some(router),
+            unknown: 0,
+        }
+    }
+}
+
 /// Who is who.
 pub(super) struct Wiring<'a> {
     switches: &'a SwitchNames,
@@ -140,6 +157,9 @@ impl<'a> Wiring<'a> {
     /// What a link stands for; empty where an end of it does not answer.
     pub fn ways(&self, (from, to): (&Hop, &Hop)) -> Vec<Way> {
         match (from, to) {
+            (Hop::Rnic(a), Hop::Rnic(b)) if self.leaf(a).is_some() && self.leaf(b).is_some() => {
+                vec![Way::Out(a.clone()), Way::Into(b.clone())]
+            }
             (Hop::Rnic(a), Hop::Rnic(b)) => self.untraced(a, b),
             (Hop::Rnic(rnic), _) => vec![Way::Out(rnic.clone())],
             (_, Hop::Rnic(rnic)) => vec![Way::Into(rnic.clone())],
@@ -172,50 +192,54 @@ impl<'a> Wiring<'a> {
         ways
     }
 
-    /// Everything that a flow over these links crosses. Where a hop does not answer, or its link was left out
-    /// of the report, `alternatives` names the known links that may have been crossed there.
+    /// Everything that a flow over these links crosses. Where hops do not answer, or links were left out of the
+    /// report, `alternatives` names the known links that may have been crossed there.
     pub fn chain(
         &self,
         links: &[(&Hop, &Hop)],
-        alternatives: impl Fn(&Router, &Router) -> Vec<Way>,
+        alternatives: &dyn Fn(&Router, &Router) -> Vec<Way>,
     ) -> Vec<Way> {
         let mut ways = Vec::new();
-        // The last router that is known, and whether something unknown has come since.
-        let mut known: Option<Router> = None;
-        let mut hole = false;
+        let mut last = Last {
+            known: None,
+            unknown: 0,
+        };
+        if let [(Hop::Rnic(a), Hop::Rnic(b))] = links {
+            return self.whole(a, b, alternatives);
+        }
         for &(from, to) in links {
-            if let Hop::Router(at) = from {
-                let here = self.router(*at);
-                let gap = known.as_ref().is_some_and(|known| *known != here);
-                if let Some(known) = known.take().filter(|_| hole || gap) {
-                    ways.extend(self.hole(&known, &here, &alternatives));
+            match from {
+                Hop::Rnic(rnic) => {
+                    ways.push(Way::Out(rnic.clone()));
+                    // The nearest router may be known from other flows.
+                    if matches!(to, Hop::Unknown) {
+                        last.known = self.leaf(rnic).cloned().map(Router::Named);
+                    }
+                    if last.known.is_some() {
+                        continue;
+                    }
                 }
-                hole = false;
+                Hop::Router(at) => {
+                    let here = self.router(*at);
+                    ways.extend(self.step(&last, &here, alternatives));
+                    last = Last::at(here);
+                }
+                Hop::Unknown => {}
             }
-            ways.extend(self.ways((from, to)));
             match to {
                 Hop::Router(at) => {
                     let there = self.router(*at);
-                    if let (Hop::Unknown, Some(known)) = (from, &known) {
-                        ways.extend(self.hole(known, &there, &alternatives));
-                    }
-                    // The nearest router may be known from other flows.
-                    if let (Hop::Unknown, None, Some(Way::Out(rnic))) = (from, &known, ways.first())
-                        && let Some(leaf) = self.leaf(rnic)
-                    {
-                        ways.push(self.between(&Router::Named(Arc::clone(leaf)), &there));
-                    }
-                    known = Some(there);
-                    hole = false;
+                    ways.extend(self.step(&last, &there, alternatives));
+                    last = Last::at(there);
                 }
-                Hop::Unknown => hole = true,
+                Hop::Unknown => last.unknown += 1,
                 Hop::Rnic(rnic) => {
-                    if let (true, Some(known), Some(leaf)) = (hole, &known, self.leaf(rnic)) {
-                        let leaf = Router::Named(Arc::clone(leaf));
-                        if *known != leaf {
-                            ways.push(self.between(known, &leaf));
-                        }
+                    if let Some(leaf) = self.leaf(rnic).cloned().map(Router::Named) {
+                        // The router next to the target counts as the one that did not answer.
+                        last.unknown = last.unknown.saturating_sub(1);
+                        ways.extend(self.step(&last, &leaf, alternatives));
                     }
+                    ways.push(Way::Into(rnic.clone()));
                 }
             }
         }
@@ -224,11 +248,45 @@ impl<'a> Wiring<'a> {
         ways
     }
 
+    /// A flow of which only the ends are known.
+    fn whole(
+        &self,
+        a: &RnicName,
+        b: &RnicName,
+        alternatives: &dyn Fn(&Router, &Router) -> Vec<Way>,
+    ) -> Vec<Way> {
+        let (Some(from), Some(to)) = (self.leaf(a), self.leaf(b)) else {
+            return self.untraced(a, b);
+        };
+        let mut ways = vec![Way::Out(a.clone()), Way::Into(b.clone())];
+        if from != to {
+            let ends = [from, to].map(|leaf| Router::Named(Arc::clone(leaf)));
+            ways.extend(self.hole(&ends[0], &ends[1], alternatives));
+        }
+        ways.sort_unstable();
+        ways
+    }
+
+    /// What leads from the last known router to this one.
+    fn step(
+        &self,
+        last: &Last,
+        here: &Router,
+        alternatives: &dyn Fn(&Router, &Router) -> Vec<Way>,
+    ) -> Vec<Way> {
+        match &last.known {
+            Some(known) if known == here => Vec::new(),
+            Some(known) if last.unknown == 0 => vec![self.between(known, here)],
+            Some(known) => self.hole(known, here, alternatives),
+            None => Vec::new(),
+        }
+    }
+
     fn hole(
         &self,
         from: &Router,
         to: &Router,
-        alternatives: impl Fn(&Router, &Router) -> Vec<Way>,
+        alternatives: &dyn Fn(&Router, &Router) -> Vec<Way>,
     ) -> Vec<Way> {
         let known = alternatives(from, to);
         if known.is_empty() {

@@ -19,6 +19,14 @@ use super::window::{LocalPort, TargetKey, Window};
 use super::{latency, loss};
 use crate::plan::ProbeClass;
 
+impl Finding {
+    /// The same, compared with this round-trip time.
+    pub(super) fn against(mut self, baseline: Duration) -> Self {
+        self.baseline = Some(baseline);
+        self
+    }
+}
+
 /// What is wrong with a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

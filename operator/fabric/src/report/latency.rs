@@ -1,5 +1,6 @@
 //! Latency anomalies.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::find::{Context, Findings, Judgement, Kind};
@@ -19,12 +20,20 @@ const TIMES_NOISE: f64 = 4.0;
 /// both ways, on their way there or back.
 const HEALTHY_SHARE: usize = 5;
 
-/// What round trips of this agent typically are like with software stamps: of every flow its median, its
-/// fastest, and how far the median is from the fastest.
+/// What round trips of this agent typically are like: of every flow its median, its fastest, and how far the
+/// median is from the fastest; of those with device stamps by class, for classes go different ways.
 pub(super) struct Baseline {
     median: Figures,
     fastest: Figures,
     spread: Figures,
+    device: BTreeMap<ProbeClass, (Figures, Figures)>,
+}
+
+/// What round trips of a class typically are like.
+#[derive(Clone, Copy)]
+struct Typical {
+    median: Duration,
+    spread: Duration,
 }
 
 /// One figure of every flow of a report, in order, where the flow has one that counts.
@@ -58,6 +67,25 @@ impl Figures {
 
 impl Baseline {
     pub(super) fn new(windows: &[Window<'_>]) -> Self {
+        let device = |class: ProbeClass| {
+            let flows = windows.iter().flat_map(|window| {
+                let counts =
+                    window.timestamps == TimestampMode::Hardware && window.target.class == class;
+                let figures = move |flow| counts.then_some(flow).filter(has_figures);
+                window.flows.iter().map(figures)
+            });
+            let flows: Vec<Option<&FlowWindow>> = flows.collect();
+            (
+                Figures::new(&flows, |flow| flow.rtt.p50),
+                Figures::new(&flows, spread),
+            )
+        };
+        let classes: BTreeSet<ProbeClass> = windows
+            .iter()
+            .filter(|window| window.timestamps == TimestampMode::Hardware)
+            .map(|window| window.target.class)
+            .filter(|class| *class != ProbeClass::Control)
+            .collect();
         let counts = |window: &Window<'_>, flow: &FlowWindow| {
             window.timestamps == TimestampMode::Software
                 && window.target.class != ProbeClass::Control
@@ -76,8 +104,25 @@ impl Baseline {
             median: Figures::new(&flows, |flow| flow.rtt.p50),
             fastest: Figures::new(&flows, |flow| flow.rtt.min),
             spread: Figures::new(&flows, spread),
+            device: classes
+                .into_iter()
+                .map(|class| (class, device(class)))
+                .collect(),
         }
     }
+
+    /// What flows of `class` other than the one at `position` typically are like.
+    fn of_class(&self, class: ProbeClass, position: usize) -> Option<Typical> {
+        let (median, spread) = self.device.get(&class)?;
+        Some(Typical {
+            median: median.of_others(position, HEALTHY_SHARE)?,
+            spread: spread.of_others(position, 2)?,
+        })
+    }
+}
+
+fn has_figures(flow: &&FlowWindow) -> bool {
+    flow.rtt.count > 0
 }
 
 /// How much the round trips of a flow vary, whatever its slowest half does.
@@ -94,12 +139,61 @@ pub(super) fn judge(
     found: &mut Findings,
 ) {
     match context.window.timestamps {
-        TimestampMode::Hardware => by_percentile(context, limit, found),
+        TimestampMode::Hardware => {
+            by_percentile(context, limit, baseline, first_flow, found);
+        }
         TimestampMode::Software => by_minimum(context, limit, baseline, first_flow, found),
     }
 }
 
-fn by_percentile(context: &Context<'_>, limit: Duration, found: &mut Findings) {
+/// Device stamps. A flow is slow when its typical round trip is: three times what the agent's flows of this class
+/// typically take, by far more than theirs vary, and not one of its round trips as fast as twice theirs. Else
+/// the slowest round trips count, of the target as a whole or of a flow of many.
+fn by_percentile(
+    context: &Context<'_>,
+    limit: Duration,
+    baseline: &Baseline,
+    first_flow: usize,
+    found: &mut Findings,
+) {
+    let flows = &context.window.flows;
+    let class = context.window.target.class;
+    let slow: Vec<Option<(f64, Duration)>> = (first_flow..)
+        .zip(flows.iter())
+        .map(|(position, flow)| typically_slow(flow, baseline.of_class(class, position)?))
+        .collect();
+    if slow.iter().any(Option::is_some) {
+        let all = slow.iter().all(Option::is_some);
+        let typical = slow.iter().flatten().copied();
+        if let Some((severity, typical)) = typical.max_by(|a, b| a.0.total_cmp(&b.0))
+            && all
+        {
+            let finding = context.finding(Kind::Latency, None, severity);
+            return found.open.push(finding.against(typical));
+        }
+        for (position, slow) in slow.iter().enumerate() {
+            if let Some((severity, typical)) = slow {
+                let finding = context.finding(Kind::Latency, Some(position), *severity);
+                found.open.push(finding.against(*typical));
+            }
+        }
+        return;
+    }
+    by_slowest(context, limit, found);
+}
+
+/// How slow a flow typically is, and the typical round trip of others that it is compared with.
+fn typically_slow(flow: &FlowWindow, typical: Typical) -> Option<(f64, Duration)> {
+    let bound = typical.median.mul_f64(TIMES_BASELINE);
+    let noise = typical.spread.mul_f64(TIMES_NOISE);
+    let is_slow = flow.rtt.count >= FEWEST_FOR_MIN
+        && flow.rtt.p50 > bound
+        && flow.rtt.p50.saturating_sub(typical.median) > noise
+        && flow.rtt.min > typical.median * 2;
+    is_slow.then(|| (severity(flow.rtt.p50, bound), typical.median))
+}
+
+fn by_slowest(context: &Context<'_>, limit: Duration, found: &mut Findings) {
     let verdict = |count: u64, p99: Option<Duration>, held: bool| match p99 {
         None => Judgement::NoEvidence,
         Some(p99) if p99 > limit && (held || count >= FEWEST_FOR_P99) => {
