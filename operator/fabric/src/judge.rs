@@ -28,6 +28,7 @@ const PRIORS: Priors = Priors {
     usual: 0.06,
     outlier: 0.0,
     faults: 1.0,
+    mixed: 0.15,
     named: 0.5,
 };
 

@@ -51,6 +51,9 @@ pub struct Priors {
     pub outlier: f64,
     /// Odds of any fault against none.
     pub faults: f64,
+    /// Odds of a switch or host failing together with something else, against what they were if faults had
+    /// nothing to do with each other.
+    pub mixed: f64,
     /// Least confidence (0 to 1) from which a component is named, alone or together with what cannot be
     /// told from it.
     pub named: f64,
@@ -64,6 +67,7 @@ impl Default for Priors {
             usual: 1.0,
             outlier: 0.0,
             faults: 0.5,
+            mixed: 1.0,
             named: 0.5,
         }
     }

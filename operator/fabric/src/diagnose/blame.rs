@@ -35,6 +35,7 @@ const LOSS: Priors = Priors {
     usual: 1.0,
     outlier: 1e-3,
     faults: 0.5,
+    mixed: 1.0,
     named: LEAST_CONFIDENCE,
 };
 
@@ -45,6 +46,7 @@ const LATENCY: Priors = Priors {
     usual: 1.0,
     outlier: 1e-2,
     faults: 0.5,
+    mixed: 1.0,
     named: LEAST_CONFIDENCE,
 };
 

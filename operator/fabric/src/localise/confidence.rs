@@ -104,7 +104,12 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
     let before = search.score();
     let units: Vec<u32> = accused.units.iter().map(|guilty| guilty.unit).collect();
     let taken = search.take(&units);
-    let whole = before - search.score();
+    let without = search.score();
+    let whole = before - without;
+    let split = match units.as_slice() {
+        [group] if search.prior.is_group(*group) => split(search, accused.entity, without),
+        _ => None,
+    };
     let mut weights: Vec<(u32, f64)> = Vec::new();
     let mut add =
         |component: u32, odds: f64| match weights.iter_mut().find(|(known, _)| *known == component)
@@ -117,6 +122,9 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
         if !search.prior.is_nuisance(candidate.unit) {
             add(entity, candidate.odds);
         }
+    }
+    if let (Some((component, odds)), None) = (split, &accused.share) {
+        add(component, odds);
     }
     if let Some(share) = &accused.share {
         add(accused.entity, whole);
@@ -139,6 +147,22 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
     }
     search.put(&taken);
     normalise(weights)
+}
+
+/// With a whole group taken out: the members that explain its losses, several of them, as the group's own
+/// share or under the name of the first, and the ln odds of that against nobody.
+fn split(search: &mut Search<'_>, entity: u32, without: f64) -> Option<(u32, f64)> {
+    let members = search.grow_single();
+    let odds = search.score() - without;
+    let own = search
+        .shares
+        .iter()
+        .any(|share| search.entity(share.group) == entity);
+    let name = members.first().map(|first| search.entity(*first));
+    search.take(&members);
+    let component = if own { Some(entity) } else { name };
+    // A single member is among the candidates already.
+    (members.len() > 1).then_some((component?, odds))
 }
 
 /// The group that most likely explains a lone suspect, with ln odds against the suspect alone.

@@ -21,7 +21,7 @@ const ONE_WAY: f64 = 0.3;
 const WHOLE: f64 = 0.3;
 
 /// Probability that it loses only where one of its narrower forms has members.
-const NARROWER: f64 = 0.3;
+const NARROWER: f64 = 0.2;
 
 /// Least share of its members in which a switch or host loses, as one in so many.
 const LEAST_SHARE: usize = 4;
@@ -29,6 +29,13 @@ const LEAST_SHARE: usize = 4;
 /// Evidence for a member that was not found speaks against its guilt at most: what speaks for it are losses
 /// of flows that cross another member too, and would count twice.
 const MOST_HIDDEN: f64 = 1.0;
+
+/// How many faults there are, and how many of them are of groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    pub(super) faults: usize,
+    pub(super) groups: usize,
+}
 
 /// Prior probabilities over one network.
 pub(super) struct Prior {
@@ -46,6 +53,7 @@ pub(super) struct Prior {
     pub(super) variants: Vec<Vec<u32>>,
     nuisance: Vec<bool>,
     ln_first: f64,
+    ln_mixed: f64,
 }
 
 impl Prior {
@@ -66,6 +74,7 @@ impl Prior {
                 .map(|u| u.kind == Kind::Nuisance)
                 .collect(),
             ln_first: priors.faults.max(1e-9).ln(),
+            ln_mixed: priors.mixed.max(1e-9).ln(),
             entity,
         };
         for id in (0..count).filter(|id| data.seen[*id]) {
@@ -169,20 +178,18 @@ impl Prior {
         self.ln_mode[unit as usize]
     }
 
-    /// ln factor for the fault after `before` others: the odds of there being one more, and that
-    /// order does not matter.
-    pub(super) fn one_more(&self, before: usize) -> f64 {
-        let odds = if before == 0 {
-            self.ln_first
-        } else {
-            ANOTHER.ln()
+    /// ln factor of there being so many faults, without which they are: the odds of each, that order does
+    /// not matter, and that a switch or host rarely fails together with something else.
+    pub(super) fn number(&self, count: Count) -> f64 {
+        let odds = |before: usize| match before {
+            0 => self.ln_first,
+            _ => ANOTHER.ln(),
         };
-        odds + (before as f64 + 1.0).ln()
-    }
-
-    /// ln factor of `faults` faults, without which they are.
-    pub(super) fn number(&self, faults: usize) -> f64 {
-        (0..faults).map(|before| self.one_more(before)).sum()
+        let each: f64 = (0..count.faults)
+            .map(|before| odds(before) + (before as f64 + 1.0).ln())
+            .sum();
+        let mixed = count.groups > 0 && count.faults > 1;
+        each + if mixed { self.ln_mixed } else { 0.0 }
     }
 
     /// ln probability that a given fault is this group losing in a share of its parts, of which `found`

@@ -84,7 +84,7 @@ impl<'a> Search<'a> {
     /// Adds what explains most until nothing explains enough.
     fn grow(&mut self) {
         while self.guilty.len() < MOST {
-            let best = self.best(|_| true).filter(|best| best.odds > 0.0);
+            let best = self.best(|_, _| true).filter(|best| best.odds > 0.0);
             match best {
                 Some(best) => self.add(best),
                 None if self.grow_share() => {}
@@ -94,10 +94,10 @@ impl<'a> Search<'a> {
     }
 
     /// The candidate with the highest odds; of equals the one made first.
-    fn best(&self, wanted: impl Fn(u32) -> bool) -> Option<Candidate> {
+    fn best(&self, wanted: impl Fn(&Self, u32) -> bool) -> Option<Candidate> {
         let mut best: Option<Candidate> = None;
         for candidate in self.candidates(-1.0) {
-            if wanted(candidate.unit) && best.is_none_or(|best| candidate.odds > best.odds) {
+            if wanted(self, candidate.unit) && best.is_none_or(|best| candidate.odds > best.odds) {
                 best = Some(candidate);
             }
         }
@@ -181,12 +181,16 @@ impl<'a> Search<'a> {
     fn exchange(&mut self) -> bool {
         let mut changed = false;
         for unit in self.alone() {
+            if self.prior.is_group(unit) && self.split(unit) {
+                changed = true;
+                continue;
+            }
             let out = self.take(&[unit]);
             let Some(&old) = out.first() else {
                 continue;
             };
             let own = self.odds_of(old.unit);
-            match self.best(|_| true) {
+            match self.best(|_, _| true) {
                 Some(best) if best.odds > 0.0 && best.odds > own + 0.01 => {
                     changed |= best.unit != old.unit;
                     self.add(best);
@@ -196,6 +200,33 @@ impl<'a> Search<'a> {
             }
         }
         changed
+    }
+
+    /// Whether a whole group's losses are rather those of single members; then these take its place.
+    fn split(&mut self, group: u32) -> bool {
+        let before = self.score();
+        let whole = self.take(&[group]);
+        let members = self.grow_single();
+        if self.score() > before {
+            return true;
+        }
+        self.take(&members);
+        self.put(&whole);
+        false
+    }
+
+    /// Adds what explains most, no groups as a whole; the units added.
+    pub(super) fn grow_single(&mut self) -> Vec<u32> {
+        let mut added = Vec::new();
+        while self.guilty.len() < MOST {
+            let best = self.best(|search, unit| !search.prior.is_group(unit));
+            let Some(best) = best.filter(|best| best.odds > 0.0) else {
+                break;
+            };
+            added.push(best.unit);
+            self.add(best);
+        }
+        added
     }
 
     fn odds_of(&self, unit: u32) -> f64 {

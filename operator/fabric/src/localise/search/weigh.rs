@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::prior::Count;
 use super::{Candidate, Search, Share};
 
 /// Groups tried at most when nothing is found one by one.
@@ -46,18 +47,26 @@ impl Search<'_> {
     }
 
     /// Faults there are: shares, and components by themselves.
-    fn faults(&self) -> usize {
-        self.shares.len() + self.alone().len()
+    fn count(&self) -> Count {
+        let alone = self.alone();
+        let whole = alone
+            .iter()
+            .filter(|unit| self.prior.is_group(**unit))
+            .count();
+        Count {
+            faults: self.shares.len() + alone.len(),
+            groups: self.shares.len() + whole,
+        }
     }
 
     /// Whatever may be guilty besides those that are, with odds above `least`.
     pub(in crate::localise) fn candidates(&self, least: f64) -> Vec<Candidate> {
         let near = self.near();
-        let faults = self.faults();
+        let count = self.count();
         let mut candidates = Vec::new();
         for id in 0..self.field.data.carried.len() {
             let unit = u32::try_from(id).unwrap_or(u32::MAX);
-            let Some(prior) = self.prior_of(unit, faults, &near) else {
+            let Some(prior) = self.prior_of(unit, count, &near) else {
                 continue;
             };
             if let Some(worth) = self.field.worth(unit, least - prior) {
@@ -75,7 +84,7 @@ impl Search<'_> {
     }
 
     /// ln prior odds of one more guilty unit; `None` where it cannot be one.
-    fn prior_of(&self, unit: u32, faults: usize, near: &BTreeMap<u32, f64>) -> Option<f64> {
+    fn prior_of(&self, unit: u32, count: Count, near: &BTreeMap<u32, f64>) -> Option<f64> {
         if !self.field.data.seen[unit as usize] {
             return None;
         }
@@ -101,7 +110,11 @@ impl Search<'_> {
                 return Some(parts + self.prior.mode(unit));
             }
         }
-        let alone = by_itself + self.prior.one_more(faults);
+        let more = Count {
+            faults: count.faults + 1,
+            groups: count.groups + usize::from(self.prior.is_group(unit)),
+        };
+        let alone = by_itself + self.prior.number(more) - self.prior.number(count);
         let joined = near
             .get(&entity)
             .map(|joined| joined + self.prior.mode(unit));
@@ -180,14 +193,16 @@ impl Search<'_> {
     /// ln prior odds of a group losing in `members` and `more` others, against `members` guilty by
     /// themselves.
     fn share_odds(&self, group: u32, members: &[u32], more: usize, hidden: &[f64]) -> f64 {
-        let faults = self.faults();
+        let count = self.count();
+        let shared = Count {
+            faults: count.faults + 1 - members.len(),
+            groups: count.groups + 1,
+        };
         let modes: f64 = members.iter().map(|unit| self.prior.mode(*unit)).sum();
         let alone: f64 = members.iter().map(|unit| self.prior.unit(*unit)).sum();
-        self.prior.share(group, members.len() + more, hidden)
-            + modes
-            + self.prior.number(faults + 1 - members.len())
+        self.prior.share(group, members.len() + more, hidden) + modes + self.prior.number(shared)
             - alone
-            - self.prior.number(faults)
+            - self.prior.number(count)
     }
 
     /// ln odds of each group losing in a share of its members against its guilty members each by itself.
@@ -243,7 +258,7 @@ impl Search<'_> {
                 .filter(|part| !self.is_guilty(**part))
                 .map(|&part| self.part_evidence(part).max(0.0))
                 .sum();
-            let hope = evidence + self.prior.unit(group) + self.prior.one_more(self.faults());
+            let hope = evidence + self.prior.unit(group);
             if hope > 0.0 {
                 promising.push((hope, group));
             }
@@ -281,7 +296,7 @@ impl Search<'_> {
     /// ln of prior times likelihood of the guilty set, rates integrated out.
     pub(in crate::localise) fn score(&self) -> f64 {
         let carried = &self.field.data.carried;
-        let mut score = self.field.lossy_likelihood() + self.prior.number(self.faults());
+        let mut score = self.field.lossy_likelihood() + self.prior.number(self.count());
         for guilty in &self.guilty {
             score -= carried[guilty.unit as usize] * guilty.rate;
             score += self.field.occam(guilty.unit, guilty.rate);
