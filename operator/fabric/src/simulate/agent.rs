@@ -16,7 +16,7 @@ use super::traffic::{Traffic, World};
 use crate::diagnose::Report;
 use crate::names::RnicName;
 use crate::plan::{MeshPlan, PlanHash, Thresholds};
-use crate::report::{Change, Findings, Kind, Limit, Limits, News, Pacer, Pacing, find};
+use crate::report::{Change, Findings, Kind, Limit, Limits, News, Pacer, Pacing, Unanswered, find};
 
 use content::Material;
 use tracer::{Ground, Tracer};
@@ -46,6 +46,7 @@ pub(super) struct Agent {
     /// Local ports that do not probe, and since when.
     idle: BTreeMap<RnicId, Time>,
     findings: Findings,
+    unanswered: Unanswered,
     pacer: Pacer<Essence>,
     /// The moment on the clock of the pacer at which the simulation began.
     origin: Instant,
@@ -61,6 +62,7 @@ struct Essence {
     plan: Option<PlanHash>,
     settled: bool,
     idle: Vec<RnicId>,
+    unanswered: Vec<Arc<str>>,
     news: News,
 }
 
@@ -97,6 +99,7 @@ impl Agent {
             settled: false,
             idle: BTreeMap::new(),
             findings: Findings::default(),
+            unanswered: Unanswered::default(),
             pacer: Pacer::new(Pacing::default()),
             origin,
             jitter: draw.between(-1.0, 1.0),
@@ -183,6 +186,7 @@ impl Agent {
     fn judge(&mut self, now: Time, fabric: &Fabric, api_works: bool) -> Option<Written> {
         let windows = self.windows.all();
         self.findings = find(&windows, &self.limits, &self.findings);
+        self.unanswered.update(&windows);
         for finding in &self.findings.open {
             if finding.key.kind == Kind::Latency {
                 for flow in self.windows.flows_of(&finding.key, &self.traffic) {
@@ -198,6 +202,11 @@ impl Agent {
                 .iter()
                 .filter(|(_, since)| now.saturating_sub(**since) >= IDLE_AFTER)
                 .map(|(rnic, _)| *rnic)
+                .collect(),
+            unanswered: self
+                .unanswered
+                .of(MESH)
+                .map(|(peer, _)| Arc::clone(peer))
                 .collect(),
             news: News::new(&windows, &self.findings.open),
         };
@@ -261,8 +270,8 @@ impl Essence {
                 Change::Silent
             };
         };
-        let is_frame = |e: &Self| (e.plan, e.settled, e.idle.clone());
-        if self.settled && is_frame(self) != is_frame(written) {
+        let frame = |of: &Self| (of.plan, of.settled, of.idle.clone(), of.unanswered.clone());
+        if self.settled && frame(self) != frame(written) {
             return Change::News;
         }
         self.news.change_since(&written.news)
