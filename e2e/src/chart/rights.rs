@@ -152,7 +152,12 @@ struct Event {
     user: User,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
+
+/// What the roles said to a request; admission comes after that.
+const DECISION: &str = "authorization.k8s.io/decision";
 
 #[derive(Deserialize)]
 struct User {
@@ -180,7 +185,9 @@ struct ResponseStatus {
 pub struct Requests {
     /// What the API server allowed.
     pub allowed: BTreeSet<Right>,
-    /// What it refused with 403.
+    /// What no role gave, or seemed to give: an API server that has just started does not know the roles yet.
+    pub forbidden: BTreeSet<Right>,
+    /// What a role gave and an admission policy refused.
     pub refused: BTreeSet<Right>,
 }
 
@@ -218,6 +225,7 @@ pub fn used(log: &str, into: &mut BTreeMap<String, Requests>) {
             None => resource,
         };
         let code = event.response_status.and_then(|status| status.code);
+        let given = event.annotations.get(DECISION).map(String::as_str) == Some("allow");
         let right = Right {
             group: api_group,
             resource,
@@ -226,8 +234,11 @@ pub fn used(log: &str, into: &mut BTreeMap<String, Requests>) {
         };
         let requests = into.entry(account.to_owned()).or_default();
         match code {
-            Some(403) => {
+            Some(403) if given => {
                 requests.refused.insert(right);
+            }
+            Some(403) => {
+                requests.forbidden.insert(right);
             }
             Some(201) if right.verb == "patch" && name.is_some() => {
                 let create = Right {

@@ -91,14 +91,18 @@ fn verdict(account: &str, granted: &BTreeSet<Right>, requests: &Requests) -> Vec
     let unused = rights::unused(granted, &requests.allowed)
         .map(|right| format!("{account} has a right that it never used: {right}"));
     let missing = requests
+        .forbidden
+        .difference(granted)
+        .map(|right| format!("{account} lacks a right that it asked for: {right}"));
+    let refused = requests
         .refused
         .iter()
-        .map(|right| format!("{account} was refused: {right}"));
+        .map(|right| format!("{account} was refused by the admission policy: {right}"));
     let beyond = requests
         .allowed
         .difference(granted)
         .map(|right| format!("{account} did what no role of the chart gives it: {right}"));
-    unused.chain(missing).chain(beyond).collect()
+    unused.chain(missing).chain(refused).chain(beyond).collect()
 }
 
 fn requests(layout: &Layout) -> Result<(BTreeMap<String, Requests>, usize)> {

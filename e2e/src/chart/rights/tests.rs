@@ -104,8 +104,18 @@ fn a_refused_request_is_no_use_and_others_accounts_are_not_ours() {
     used(&log, &mut requests);
     assert_eq!(requests.keys().collect::<Vec<_>>(), ["rdmamesh-agent"]);
     let listed = right("", "secrets", "list", Some("default"));
-    assert_eq!(requests["rdmamesh-agent"].refused, BTreeSet::from([listed]));
+    assert_eq!(
+        requests["rdmamesh-agent"].forbidden,
+        BTreeSet::from([listed.clone()])
+    );
     assert!(requests["rdmamesh-agent"].allowed.is_empty());
+    let by_policy = event("rdmamesh-system:rdmamesh-agent", "list", object, 403).replacen(
+        '{',
+        r#"{"annotations":{"authorization.k8s.io/decision":"allow"},"#,
+        1,
+    );
+    used(&by_policy, &mut requests);
+    assert_eq!(requests["rdmamesh-agent"].refused, BTreeSet::from([listed]));
 }
 
 #[test]
