@@ -21,6 +21,8 @@ pub const ACTIONS_APPLIED: &str = "ActionsApplied";
 pub const RDMA_FABRIC_READY: &str = "rdmamesh.io/RdmaFabricReady";
 /// RdmaNode: every wanted RNIC of the node is probing.
 pub const PROBING: &str = "Probing";
+/// RdmaNode: no readiness check fails; the message of False says which does and what to do.
+pub const DOCTOR_PASSED: &str = "DoctorPassed";
 
 /// Schema of a `conditions` list: a list map keyed by `type`, so that writers do not clobber each other.
 pub fn conditions_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -11,6 +11,7 @@ use opentelemetry::KeyValue;
 
 use crate::dataplane::{Budget, DataplaneConfig};
 use crate::device_plugin::DevicePluginArgs;
+use crate::doctor::command::DoctorArgs;
 use crate::logging::LogFormat;
 use crate::metrics::OtlpConfig;
 use crate::metrics::otlp::HistogramForm;
@@ -35,6 +36,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Give containers the node's RDMA devices, as a device plugin of the kubelet.
     DevicePlugin(Box<DevicePluginArgs>),
+    /// Examine whether this node can probe, and say what to do where it cannot.
+    Doctor(DoctorArgs),
     /// Trace the paths of flows for the prober, over a unix socket. Needs CAP_NET_RAW.
     Trace(TraceArgs),
 }
@@ -70,6 +73,7 @@ impl Command {
             Self::Run(args) => args.log_format,
             Self::Trace(args) => args.log_format,
             Self::DevicePlugin(args) => args.log_format,
+            Self::Doctor(args) => args.log_format,
         }
     }
 }

@@ -12,14 +12,15 @@ use rdmamesh_api::condition::PROBING;
 use rdmamesh_api::node::Tracing;
 use rdmamesh_verbs::DeviceInfo;
 
+use crate::doctor::{self, Subject, verdict};
 use crate::model::{LocalPort, PortActivity, PortHealth};
 use crate::publish::{condition, kube_time};
 use crate::trace::client::TracingState;
 
+pub(crate) use port::ABSENT;
 pub use survey::{Survey, survey};
 pub use watch::{Sources, run, same_but_time};
 
-mod doctor;
 mod port;
 mod survey;
 mod watch;
@@ -36,6 +37,10 @@ pub struct Facts<'a> {
     pub health: &'a [PortHealth],
     /// Ports that the plan wants to probe from.
     pub planned: &'a [LocalPort],
+    /// DSCP values that the plan's probes carry.
+    pub dscps: &'a [u8],
+    /// Whether queue pairs of workloads are to be traced here.
+    pub trace_workloads: bool,
     /// Identifies this process.
     pub epoch: &'a str,
     /// Where peers resolve this agent, `address:port`; empty while not known.
@@ -49,6 +54,10 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    fn before_conditions(&self) -> &[Condition] {
+        self.before.map_or(&[][..], |status| &status.conditions)
+    }
+
     fn health(&self, local: &LocalPort) -> Option<&PortHealth> {
         self.health.iter().find(|health| health.local == *local)
     }
@@ -72,13 +81,23 @@ pub fn node_status(facts: &Facts<'_>) -> RdmaNodeStatus {
         .collect();
     ports.extend(missing);
     ports.truncate(MAX_PORTS);
+    let doctor = doctor::examine(&Subject {
+        survey: facts.survey,
+        ports: &ports,
+        elsewhere: elsewhere(&facts.survey.devices),
+        dscps: facts.dscps,
+        tracing: facts.trace_workloads,
+    });
     RdmaNodeStatus {
-        conditions: vec![probing(facts)],
+        conditions: vec![
+            probing(facts),
+            verdict::condition_of(&doctor, facts.now, facts.before_conditions()),
+        ],
         reported_at: Some(kube_time(facts.now)),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         epoch: facts.epoch.to_owned(),
         control_address: facts.control_address.to_owned(),
-        doctor: doctor::examine(facts, &ports),
+        doctor,
         ports,
         path_tracing: Some(match facts.tracing {
             TracingState::Active => Tracing {
@@ -143,13 +162,12 @@ fn probing(facts: &Facts<'_>) -> Condition {
         let message = format!("{} ports probe", facts.planned.len());
         ("True", "Probing", message)
     };
-    let before = facts.before.map_or(&[][..], |status| &status.conditions);
     condition(
         (PROBING, status),
         (reason, message),
         None,
         facts.now,
-        before,
+        facts.before_conditions(),
     )
 }
 

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod config;
 pub mod dataplane;
 pub mod device_plugin;
+pub mod doctor;
 pub mod http;
 pub mod inventory;
 pub mod keys;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use rdmamesh_agent::config::{Cli, Command};
+use rdmamesh_agent::doctor::command::{self, DoctorArgs};
 
 /// Threads for what blocks: reading the inventory, rendering `/metrics`, the last export.
 const BLOCKING_THREADS: usize = 4;
@@ -23,6 +24,16 @@ fn main() -> ExitCode {
         Command::Run(args) => run(rdmamesh_agent::run::run(*args)),
         Command::Trace(args) => run(rdmamesh_agent::run::trace(args)),
         Command::DevicePlugin(args) => run(rdmamesh_agent::device_plugin::run(*args)),
+        Command::Doctor(args) => match doctor(&args) {
+            Ok(passed) => {
+                return if passed {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                };
+            }
+            Err(error) => Err(error),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,6 +42,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the report; whether nothing has failed.
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn doctor(args: &DoctorArgs) -> Result<bool> {
+    let report = command::report(args);
+    if args.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&report).context("cannot write JSON")?
+        );
+    } else {
+        print!("{}", command::text(&report));
+    }
+    Ok(report.passed)
 }
 
 fn run(part: impl Future<Output = Result<()>>) -> Result<()> {

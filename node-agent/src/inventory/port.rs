@@ -9,7 +9,7 @@ use crate::model::{LocalPort, PortActivity, PortHealth};
 use crate::publish::api_timestamps;
 
 /// State of a port that the plan names and the kernel does not show.
-pub(super) const ABSENT: &str = "Absent";
+pub(crate) const ABSENT: &str = "Absent";
 /// Longest GID table that the API takes.
 const MAX_GIDS: usize = 32;
 /// Longest list of queue pair numbers that the API takes.

@@ -4,7 +4,7 @@ use rdmamesh_verbs::{
 };
 
 use super::*;
-use crate::inventory::survey::MemLock;
+use crate::doctor::machine::{Machine, MemLock};
 use crate::model::{FlowSource, OpenPort, TimestampMode};
 
 fn rxe(name: &str, state: PortState, here: bool) -> DeviceInfo {
@@ -61,7 +61,11 @@ fn health(device: &str, state: PortActivity, open: bool) -> PortHealth {
 fn survey_of(devices: Vec<DeviceInfo>) -> Survey {
     Survey {
         devices,
-        memlock: Some(MemLock::Bytes(8 << 20)),
+        machine: Machine {
+            memlock: Some(MemLock::Bytes(8 << 20)),
+            kernel_btf: true,
+            ..Machine::default()
+        },
         ..Survey::default()
     }
 }
@@ -75,6 +79,8 @@ fn status(survey: &Survey, health: &[PortHealth], planned: &[&str]) -> RdmaNodeS
         survey,
         health,
         planned: &planned,
+        dscps: &[],
+        trace_workloads: false,
         epoch: "ab",
         control_address: "10.12.0.2:7475",
         tracing: &TracingState::Active,
@@ -189,13 +195,13 @@ fn a_port_without_rocev2_gid_cannot_be_used() {
     device.ports[0].gids[0].kind = GidKind::RoceV1;
     let status = status(&survey_of(vec![device]), &[], &[]);
     assert!(!status.ports[0].usable);
-    assert_eq!(outcome(&status, "GidType"), Some(DoctorOutcome::Warn));
+    assert_eq!(outcome(&status, "GidType"), Some(DoctorOutcome::Fail));
 }
 
 #[test]
 fn too_little_lockable_memory_is_a_warning() {
     let mut survey = survey_of(vec![rxe("rxe0", PortState::Active, true)]);
-    survey.memlock = Some(MemLock::Bytes(16 * 1024));
+    survey.machine.memlock = Some(MemLock::Bytes(16 * 1024));
     let status = status(&survey, &[], &[]);
     assert_eq!(outcome(&status, "LockedMemory"), Some(DoctorOutcome::Warn));
 }

@@ -1,6 +1,6 @@
 //! The task that keeps the inventory up to date.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,14 +10,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Facts, Survey, node_status, survey};
+use crate::doctor::machine::Roots;
 use crate::model::{LocalPort, PortHealth};
 use crate::plan::AgentPlan;
 use crate::trace::client::TracingState;
 
 /// What changes without an event (addresses, firmware, a device that nobody opened) is seen this late.
 const POLL: Duration = Duration::from_secs(10);
-/// Limits of this process.
-const LIMITS: &str = "/proc/self/limits";
 /// Several events of one cause make one inventory.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
@@ -64,10 +63,9 @@ pub async fn run(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(DEBOUNCE) => {}
         }
-        let root = sources.sysfs.clone();
+        let roots = Roots::system(sources.sysfs.clone());
         let last = before.take();
-        let look =
-            tokio::task::spawn_blocking(move || survey(&root, Path::new(LIMITS), last.as_ref()));
+        let look = tokio::task::spawn_blocking(move || survey(&roots, last.as_ref()));
         let Ok(found) = look.await else {
             tracing::error!("reading the inventory panicked");
             continue;
@@ -93,10 +91,15 @@ fn assemble(
         .iter()
         .map(|port| port.local.clone())
         .collect();
+    let targets = plan.probes.ports.iter().flat_map(|port| &port.targets);
+    let dscps: BTreeSet<u8> = targets.map(|target| target.traffic_class.dscp).collect();
+    let dscps: Vec<u8> = dscps.into_iter().collect();
     node_status(&Facts {
         survey: found,
         health: &health,
         planned: &planned,
+        dscps: &dscps,
+        trace_workloads: false,
         epoch: &sources.epoch,
         control_address: control.as_deref().unwrap_or_default(),
         tracing: &tracing,

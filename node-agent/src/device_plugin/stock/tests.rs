@@ -6,7 +6,7 @@ fn rnic(name: &str, states: &[PortState], here: bool) -> DeviceInfo {
     let port = |state: &PortState| PortInfo {
         port: PortNum::FIRST,
         link_layer: LinkLayer::Ethernet,
-        state: state.clone(),
+        state: *state,
         physical_state: PhysicalState::LinkUp,
         rate: None,
         lid: None,
@@ -49,13 +49,10 @@ fn a_node_without_rdma_still_has_shares() {
 fn health_follows_the_ports_and_a_vanished_rnic_stays_as_unhealthy() {
     let (up, down) = (PortState::Active, PortState::Down);
     let empty = Stock::new(1);
-    let both = empty.after(&[
-        rnic("a", &[up.clone()], true),
-        rnic("b", &[down.clone()], true),
-    ]);
+    let both = empty.after(&[rnic("a", &[up], true), rnic("b", &[down], true)]);
     assert_eq!(healthy(&both), ["node-0", "a-0"]);
     assert_eq!(both.refusal("b-0").as_deref(), Some("b: port 1 is Down"));
-    let one_of_two_ports = both.after(&[rnic("a", &[down, up.clone()], true)]);
+    let one_of_two_ports = both.after(&[rnic("a", &[down, up], true)]);
     assert_eq!(healthy(&one_of_two_ports), ["node-0", "a-0"]);
     let gone = both.after(&[]);
     assert_eq!(gone.list().len(), 3);
