@@ -23,6 +23,7 @@ use crate::control_plane::workers;
 use crate::fabric::Fabric;
 use crate::layout::Layout;
 use crate::progress::Progress;
+use crate::tools::Tool;
 
 pub mod images;
 pub mod node;
@@ -35,6 +36,8 @@ pub use settings::{pod_logs, pod_range};
 
 /// Port of the HTTP CONNECT proxy in the guest.
 pub const PROXY_PORT: u16 = 8888;
+/// Where the guest keeps the programs of the nodes: in memory, since runc and the shim are started all the time.
+const PROGRAMS: &str = "/run/rig/bin";
 /// What kubelets want to limit; the hosts' groups get it from the root.
 const CONTROLLERS: &str =
     "echo '+cpu +cpuset +memory +pids +hugetlb +io' >/sys/fs/cgroup/cgroup.subtree_control";
@@ -103,9 +106,18 @@ impl Cluster {
     }
 
     async fn bring_up(&self, ground: &Ground<'_>) -> Result<()> {
+        let programs = [
+            Tool::Containerd,
+            Tool::ContainerdShim,
+            Tool::Runc,
+            Tool::Kubelet,
+        ]
+        .map(|tool| tool.path(ground.layout).display().to_string())
+        .join(" ");
+        let prepare = format!("{CONTROLLERS}\nmkdir -p {PROGRAMS}\ncp {programs} {PROGRAMS}/");
         ground
             .guest
-            .script("opening control groups", CONTROLLERS, PROXY_WITHIN)
+            .script("preparing the guest for nodes", &prepare, PROXY_WITHIN)
             .await?;
         start_proxy(ground).await?;
         let store = images::store(ground).await?;

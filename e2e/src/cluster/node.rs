@@ -6,11 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::settings;
+use super::{PROGRAMS, settings};
 use crate::channel::{Guest, Program};
 use crate::fault::transition::cgroup;
-use crate::layout::Layout;
-use crate::tools::Tool;
 
 /// A start of containerd takes 3 s under software emulation on an idle machine.
 const CONTAINERD_WITHIN: Duration = Duration::from_secs(120);
@@ -78,19 +76,14 @@ impl<'a> Node<'a> {
         let up = format!("{}/memory/up", self.store());
         self.wait_for("-e", &up, &unit).await?;
         let configuration = folder.join("containerd.toml").display().to_string();
-        let layout = Layout::of_workspace()?;
-        let bin = layout.bin();
         let mut containerd = self.inside([
-            Tool::Containerd.path(&layout).display().to_string(),
+            format!("{PROGRAMS}/containerd"),
             "--config".to_owned(),
             configuration,
         ]);
         containerd.env.insert(
             "PATH".to_owned(),
-            format!(
-                "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                bin.display()
-            ),
+            format!("{PROGRAMS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         );
         let unit = self.unit("containerd");
         self.guest
@@ -150,8 +143,7 @@ impl<'a> Node<'a> {
         let arguments = settings::folder(self.environment, self.name).join("kubelet.args");
         let arguments = std::fs::read_to_string(&arguments)
             .with_context(|| format!("read {}", arguments.display()))?;
-        let program = Tool::Kubelet.path(&Layout::of_workspace()?);
-        let words = [program.display().to_string()]
+        let words = [format!("{PROGRAMS}/kubelet")]
             .into_iter()
             .chain(arguments.lines().map(str::to_owned));
         self.guest

@@ -14,7 +14,7 @@ use crate::tools::Tool;
 /// Name of the release.
 pub const RELEASE: &str = "rdmamesh";
 /// Everything of the chart runs and is ready; under software emulation on a busy machine.
-const INSTALLED_WITHIN: Duration = Duration::from_secs(400);
+const INSTALLED_WITHIN: Duration = Duration::from_secs(900);
 
 /// Runs the real `helm` and `kubectl` against a cluster.
 #[derive(Clone, Debug)]

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Ground, PROXY_PORT};
+use super::{Ground, PROGRAMS, PROXY_PORT};
 use crate::control_plane::pki::HOST_AS_SEEN_BY_GUEST;
 use crate::control_plane::workers;
 use crate::fabric::{Fabric, Host};
 use crate::fault::transition::cgroup;
 use crate::images::PAUSE;
-use crate::tools::Tool;
 
 const NODE_SCRIPT: &str = include_str!("../../guest/node.sh");
 
@@ -68,7 +67,7 @@ pub(super) fn write(ground: &Ground<'_>) -> Result<()> {
         let folder = folder(ground.folder, &host.name);
         let logs = pod_logs(ground.folder, &host.name);
         std::fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
-        put(folder.join("containerd.toml"), containerd(ground))?;
+        put(folder.join("containerd.toml"), containerd())?;
         put(folder.join("kubelet.yaml"), kubelet(ground, host))?;
         put(folder.join("pods.conflist"), network(host))?;
         put(folder.join("node.nft"), nft(ground, host))?;
@@ -77,8 +76,7 @@ pub(super) fn write(ground: &Ground<'_>) -> Result<()> {
     Ok(())
 }
 
-fn containerd(ground: &Ground<'_>) -> String {
-    let runc = Tool::Runc.path(ground.layout);
+fn containerd() -> String {
     format!(
         "version = 3
 root = '/var/lib/containerd'
@@ -95,10 +93,9 @@ state = '/run/containerd'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = 'io.containerd.runc.v2'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-  BinaryName = '{}'
+  BinaryName = '{PROGRAMS}/runc'
   SystemdCgroup = false
-",
-        runc.display()
+"
     )
 }
 
@@ -119,6 +116,9 @@ cgroupRoot: /{}
 failSwapOn: false
 makeIPTablesUtilChains: false
 clusterDomain: cluster.local
+clusterDNS: [10.96.0.10]
+runtimeRequestTimeout: 10m
+syncFrequency: 15s
 podCIDR: {}
 resolvConf: ''
 volumeStatsAggPeriod: 10m

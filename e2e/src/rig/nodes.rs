@@ -55,6 +55,20 @@ impl Rig {
         self.save()
     }
 
+    /// Installs the product where it is not installed yet.
+    ///
+    /// # Errors
+    /// When the environment is no cluster, or something does not get ready.
+    pub async fn ensure_release(&mut self) -> Result<()> {
+        if !self.is_cluster() {
+            bail!("the hosts of this environment are no nodes: bring it up with --world cluster");
+        }
+        if self.state.agents {
+            return Ok(());
+        }
+        self.install_release().await
+    }
+
     /// Tells the rig whether the product is installed, after a test has uninstalled or installed it.
     ///
     /// # Errors
