@@ -29,7 +29,7 @@ const PRIORS: Priors = Priors {
     outlier: 0.0,
     faults: 1.0,
     mixed: 0.15,
-    named: 0.5,
+    named: 0.6,
 };
 
 /// Takes flows and gives the ruling.

@@ -62,16 +62,16 @@ pub(super) fn judge(fabric: &Fabric) -> Result<Judge, FabricError> {
     if let Some(both) = builder.hosts.intersection(&builder.switches).next() {
         return Err(FabricError::HostAndSwitch((*both).to_owned()));
     }
-    // Sorted, so that the ruling does not depend on the order of the list.
-    let links: BTreeSet<(&str, &str)> = fabric
-        .links
-        .iter()
-        .map(|(a, b)| (a.as_str().min(b), a.as_str().max(b)))
-        .collect();
+    // Sorted, so that the ruling does not depend on the order of the list; each as it was written first.
+    let mut links: BTreeMap<(&str, &str), (&str, &str)> = BTreeMap::new();
+    for (a, b) in &fabric.links {
+        let ends = (a.as_str().min(b), a.as_str().max(b));
+        links.entry(ends).or_insert((a, b));
+    }
     for name in fabric.hosts.iter().chain(&fabric.switches) {
         builder.node(name);
     }
-    for (a, b) in links {
+    for (a, b) in links.into_values() {
         builder.link(a, b)?;
     }
     builder.groups()?;
@@ -79,6 +79,13 @@ pub(super) fn judge(fabric: &Fabric) -> Result<Judge, FabricError> {
 }
 
 impl Builder<'_> {
+    fn is_host(&self, name: &str) -> bool {
+        if self.hosts.is_empty() && !self.switches.is_empty() {
+            return !self.switches.contains(name);
+        }
+        self.hosts.contains(name)
+    }
+
     fn node(&mut self, name: &str) -> u32 {
         if let Some(&node) = self.judge.nodes.get(name) {
             return node;
@@ -94,8 +101,8 @@ impl Builder<'_> {
         if a == b {
             return Err(FabricError::Loop(a.to_owned()));
         }
-        // Lists of hosts and switches may be left out; then every node is a switch.
-        let listed = !self.hosts.is_empty() || !self.switches.is_empty();
+        // One of the two lists may be left out: who is not in the other one is in it.
+        let listed = !self.hosts.is_empty() && !self.switches.is_empty();
         for name in [a, b] {
             if listed && !self.hosts.contains(name) && !self.switches.contains(name) {
                 return Err(FabricError::Unlisted(name.to_owned()));
@@ -125,7 +132,7 @@ impl Builder<'_> {
     fn groups(&mut self) -> Result<(), FabricError> {
         for (node, cables) in &self.cables {
             let name = self.judge.names[*node as usize].clone();
-            let is_host = self.hosts.contains(name.as_str());
+            let is_host = self.is_host(&name);
             let kind = if is_host { Kind::Host } else { Kind::Switch };
             let all: Vec<ComponentId> = cables.iter().map(|(cable, _)| *cable).collect();
             let to_switches: Vec<ComponentId> = cables

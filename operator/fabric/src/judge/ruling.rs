@@ -7,7 +7,7 @@ use crate::localise::{ComponentId, Kind, Localisation, Suspect};
 pub struct Element {
     /// Its kind.
     pub kind: Kind,
-    /// Two nodes of a link, in alphabetical order; the one of a switch or host.
+    /// Two nodes of a link, as the fabric lists them; the one of a switch or host.
     pub nodes: Vec<String>,
     /// Of a link that loses in one direction: from where to where.
     pub direction: Option<(String, String)>,
