@@ -16,6 +16,7 @@ mod evidence;
 mod explain;
 mod facts;
 mod health;
+mod hops;
 mod network;
 mod pairs;
 mod planned;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::evidence::{Anomaly, AnomalyKind};
 use super::facts::{Facts, Finding};
+use super::hops::Hops;
 use super::network::{self, Illness, Model, Sums, What};
 use super::sentence;
 use super::state::{CaseKey, State};
@@ -22,6 +23,11 @@ const LEAST_CONFIDENCE: f64 = 0.5;
 const CERTAIN: f64 = 0.95;
 /// Several links of one switch may be that switch, once all agents have reported.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Others this likely are asked hop probes about; how sure those are.
+const SAME_BY_HOPS: f64 = 0.05;
+const TOLD: f64 = 0.95;
+/// How much more the guilty one must add to what hop probes met than any other.
+const CLEARLY: f64 = 3.0;
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
 /// Others this likely, compared with the suspect, cannot be told from it.
@@ -31,7 +37,7 @@ const SAME: f64 = 0.8;
 /// least half a percent, and now and then a single flow loses for reasons of its own.
 const LOSS: Priors = Priors {
     background: 1e-5,
-    mildest: 5e-3,
+    mildest: 8e-3,
     usual: 1.0,
     outlier: 1e-3,
     faults: 0.5,
@@ -133,7 +139,12 @@ struct Accusation<'a> {
 
 impl Accusation<'_> {
     fn read(&self) -> Option<(CaseKey, Blamed)> {
-        let what = self.model.what(self.suspect.component)?;
+        let mut what = self.model.what(self.suspect.component)?;
+        let told = self.told_by_hops(what);
+        let is_told = told.is_some();
+        if let Some(told) = told {
+            what = told;
+        }
         let key = self.key(what);
         let mut same: Vec<CaseKey> = self
             .suspect
@@ -145,7 +156,17 @@ impl Accusation<'_> {
             .collect();
         same.sort_unstable();
         same.dedup();
-        let sure = self.suspect.confidence + self.folded(&key);
+        let mut sure = self.suspect.confidence + self.folded(&key);
+        if is_told {
+            let all = self
+                .suspect
+                .alternatives
+                .iter()
+                .map(|(_, p)| p)
+                .sum::<f64>();
+            sure = f64::max(sure, TOLD * (self.suspect.confidence + all));
+            same.clear();
+        }
         if sure < LEAST_CONFIDENCE && same.is_empty() {
             return None;
         }
@@ -166,6 +187,32 @@ impl Accusation<'_> {
             },
         };
         Some((key, Blamed { finding, ways }))
+    }
+
+    /// Who of those that probes between RNICs cannot tell apart it is by the word of hop probes, if they say.
+    fn told_by_hops(&self, what: &'_ What) -> Option<&What> {
+        let likely = |probability: f64| probability >= self.suspect.confidence * SAME_BY_HOPS;
+        let others = self.suspect.alternatives.iter();
+        let others = others.filter(|(_, probability)| likely(*probability));
+        let others = others.filter_map(|(id, _)| self.model.what(*id));
+        let mut candidates: Vec<&What> = vec![self.model.what(self.suspect.component)?];
+        candidates.extend(others.filter(|other| self.key(other) != self.key(what)));
+        if candidates.len() < 2 {
+            return None;
+        }
+        let hops = Hops {
+            wiring: self.wiring,
+            sums: &self.model.sums,
+            illness: self.illness,
+        };
+        let mut scores: Vec<(f64, &What)> = Vec::new();
+        for candidate in candidates {
+            scores.extend(hops.score(candidate).map(|score| (score, candidate)));
+        }
+        scores.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let best = scores.first()?;
+        let second = scores.get(1).map_or(0.0, |second| second.0);
+        (best.0 > 0.0 && best.0 >= second * CLEARLY).then_some(best.1)
     }
 
     fn key(&self, what: &What) -> CaseKey {
@@ -202,13 +249,8 @@ impl Accusation<'_> {
 
     fn sums(&self, ways: &[Way]) -> Sums {
         let mut all = Sums::default();
-        for sums in ways.iter().filter_map(|way| self.model.sums.get(way)) {
-            all.crossed += sums.crossed;
-            all.lossy += sums.lossy;
-            all.slow += sums.slow;
-            all.sent = all.sent.saturating_add(sums.sent);
-            all.lost = all.lost.saturating_add(sums.lost);
-        }
+        let sums = ways.iter().filter_map(|way| self.model.sums.get(way));
+        sums.for_each(|sums| all.add(sums));
         all
     }
 

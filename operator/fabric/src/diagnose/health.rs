@@ -20,6 +20,20 @@ pub(super) fn suspects(cases: &BTreeMap<CaseKey, Case>) -> Vec<Suspect> {
     suspects
 }
 
+/// The RNICs that a suspect hurts; `None` for links and switches between groups, which may hurt any.
+fn affected<'a>(evidence: &'a Evidence, key: &'a CaseKey) -> Option<Vec<&'a RnicName>> {
+    let planned = &evidence.planned;
+    match key {
+        CaseKey::Pair(a, b) => Some(vec![a, b]),
+        CaseKey::Rnic(rnic) => Some(vec![rnic]),
+        CaseKey::Host(node) => {
+            let own = planned.rnics().iter().filter(|rnic| rnic.node == *node);
+            Some(own.collect())
+        }
+        CaseKey::Switch(_) | CaseKey::Link(_) | CaseKey::Groups(..) => None,
+    }
+}
+
 const fn is_pair(key: &CaseKey) -> bool {
     matches!(key, CaseKey::Pair(..) | CaseKey::Groups(..))
 }
@@ -46,14 +60,12 @@ pub(super) fn health(evidence: &Evidence, summary: &Summary, suspects: &[Suspect
             suspects,
         );
     }
-    let ill: BTreeSet<&RnicName> = suspects
+    let affected: Vec<_> = suspects
         .iter()
-        .flat_map(|suspect| match &suspect.key {
-            CaseKey::Pair(a, b) => vec![a, b],
-            CaseKey::Rnic(rnic) => vec![rnic],
-            _ => Vec::new(),
-        })
+        .map(|suspect| affected(evidence, &suspect.key))
         .collect();
+    let is_wide = affected.iter().any(Option::is_none);
+    let ill: BTreeSet<&RnicName> = affected.into_iter().flatten().flatten().collect();
     // RNICs whose port is down are planned no longer, but belong to the whole that the share is of.
     let planned = &evidence.planned;
     let unplanned = ill.iter().filter(|rnic| !planned.contains(rnic)).count();
@@ -61,7 +73,7 @@ pub(super) fn health(evidence: &Evidence, summary: &Summary, suspects: &[Suspect
     let tolerated = usize::from(evidence.tolerance.max_unhealthy_percent);
     let share =
         sentence::ratio(ill.len() as u64, all as u64).map_or_else(String::new, sentence::percent);
-    if ill.len() * 100 > tolerated * all {
+    if ill.len() * 100 > tolerated * all || (is_wide && tolerated < 100) {
         let message = format!("{}{}", first(suspects), more(suspects));
         return Health {
             status: Status::False,
@@ -70,7 +82,7 @@ pub(super) fn health(evidence: &Evidence, summary: &Summary, suspects: &[Suspect
         };
     }
     let figures = figures(summary);
-    if ill.is_empty() {
+    if suspects.is_empty() {
         Health {
             status: Status::True,
             reason: "NoSuspects",

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::evidence::{AgentState, Anomaly, AnomalyKind, Hop, LinkTally, Report};
 use super::facts::{Facts, Standing};
@@ -37,6 +38,25 @@ pub(super) struct Sums {
     pub slow: u64,
     pub sent: u64,
     pub lost: u64,
+    /// Hop probes that ended behind it, and those that were answered.
+    pub hop_sent: u64,
+    pub hop_answered: u64,
+    /// Fastest of them.
+    pub hop_rtt: Option<Duration>,
+}
+
+impl Sums {
+    pub fn add(&mut self, other: &Self) {
+        self.crossed += other.crossed;
+        self.lossy += other.lossy;
+        self.slow += other.slow;
+        self.sent = self.sent.saturating_add(other.sent);
+        self.lost = self.lost.saturating_add(other.lost);
+        self.hop_sent += other.hop_sent;
+        self.hop_answered += other.hop_answered;
+        let rtts = self.hop_rtt.into_iter().chain(other.hop_rtt);
+        self.hop_rtt = rtts.min();
+    }
 }
 
 /// The network and what its components are called.
@@ -267,12 +287,16 @@ pub(super) fn sums(facts: &Facts<'_>, wiring: &Wiring<'_>) -> BTreeMap<Way, Sums
     let links = facts.reports().flat_map(|(_, report)| &report.links);
     for link in links.filter(|link| counts(facts, link)) {
         for way in wiring.ways((&link.from, &link.to)) {
-            let sum = sums.entry(way).or_default();
-            sum.crossed += u64::from(link.crossed);
-            sum.lossy += u64::from(link.lossy.min(link.crossed));
-            sum.slow += u64::from(link.slow.min(link.crossed));
-            sum.sent = sum.sent.saturating_add(link.sent);
-            sum.lost = sum.lost.saturating_add(link.lost.min(link.sent));
+            sums.entry(way).or_default().add(&Sums {
+                crossed: u64::from(link.crossed),
+                lossy: u64::from(link.lossy.min(link.crossed)),
+                slow: u64::from(link.slow.min(link.crossed)),
+                sent: link.sent,
+                lost: link.lost.min(link.sent),
+                hop_sent: u64::from(link.hop_sent),
+                hop_answered: u64::from(link.hop_answered.min(link.hop_sent)),
+                hop_rtt: link.hop_rtt,
+            });
         }
     }
     sums

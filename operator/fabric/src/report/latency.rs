@@ -201,10 +201,13 @@ fn by_slowest(context: &Context<'_>, limit: Duration, found: &mut Findings) {
         }
         Some(_) => Judgement::Clean,
     };
+    let flows = &context.window.flows;
     let held = context.held(Kind::Latency, None);
     let rtt = &context.window.rtt;
+    // A few slow flows of many make the target's slowest round trips slow; it is they that are ill then.
+    let slow = flows.iter().filter(|flow| flow.rtt.p99 > limit).count();
     match verdict(rtt.count(), rtt.quantile(0.99), held.is_some()) {
-        Judgement::Ill(severity) => {
+        Judgement::Ill(severity) if slow * 2 > flows.len() => {
             return found
                 .open
                 .push(context.finding(Kind::Latency, None, severity));
@@ -214,7 +217,7 @@ fn by_slowest(context: &Context<'_>, limit: Duration, found: &mut Findings) {
                 return found.open.push(held.clone());
             }
         }
-        Judgement::Clean => {}
+        Judgement::Ill(_) | Judgement::Clean => {}
     }
     for (position, flow) in context.window.flows.iter().enumerate() {
         let held = context.held(Kind::Latency, Some(flow.flow));

@@ -71,6 +71,7 @@ pub fn links(
     paths: &dyn Paths,
 ) -> Links {
     let slow = Slow::new(findings);
+    let there = There::of(windows, mesh);
     let flows = || {
         windows
             .iter()
@@ -79,9 +80,8 @@ pub fn links(
             .flat_map(|window| window.flows.iter().map(move |flow| (window, flow)))
             .filter(|(_, flow)| flow.tally.judged() > 0)
     };
-    let is_ill = |window: &Window<'_>, flow: &FlowWindow| {
-        flow.tally.lost_on_the_way() > 0 || slow.has(window, flow)
-    };
+    let is_ill =
+        |window: &Window<'_>, flow: &FlowWindow| there.lost(flow) > 0 || slow.has(window, flow);
     let chain = |window: &Window<'_>, flow: &FlowWindow| {
         let path = paths.path(window.local, &window.target, flow);
         chain(node, window, path.as_ref())
@@ -94,29 +94,53 @@ pub fn links(
             let tally = || empty(link, paths.hop(&link.0, &link.1));
             tallies.entry(link.clone()).or_insert_with(tally);
         }
-        if flow.tally.lost_on_the_way() > 0 {
+        if there.lost(flow) > 0 {
             let entry = lossy.entry(chain).or_default();
             entry.flows += 1;
             entry.sent += flow.tally.judged();
-            entry.lost += flow.tally.lost_on_the_way();
+            entry.lost += there.lost(flow);
         }
     }
     if tallies.is_empty() {
         return Links::default();
     }
     for (window, flow) in flows() {
-        let (lossy, slow) = (flow.tally.lost_on_the_way() > 0, slow.has(window, flow));
+        let (lossy, slow) = (there.lost(flow) > 0, slow.has(window, flow));
         for link in chain(window, flow) {
             if let Some(tally) = tallies.get_mut(&link) {
                 tally.crossed += 1;
                 tally.lossy += u32::from(lossy);
                 tally.slow += u32::from(slow);
                 tally.sent += flow.tally.judged();
-                tally.lost += flow.tally.lost_on_the_way();
+                tally.lost += there.lost(flow);
             }
         }
     }
     ranked(tallies, lossy)
+}
+
+/// Which losses happened on the way there. Where peers tell, what they cannot tell is left out: it may as well have
+/// been lost on the way back.
+struct There {
+    peers_tell: bool,
+}
+
+impl There {
+    fn of(windows: &[Window<'_>], mesh: &str) -> Self {
+        let mut own = windows.iter().filter(|window| &*window.target.mesh == mesh);
+        let told = |window: &Window<'_>| window.tally.lost_forward + window.tally.lost_return > 0;
+        Self {
+            peers_tell: own.any(told),
+        }
+    }
+
+    const fn lost(&self, flow: &FlowWindow) -> u64 {
+        if self.peers_tell {
+            flow.tally.lost_forward
+        } else {
+            flow.tally.lost_on_the_way()
+        }
+    }
 }
 
 fn chain(node: &NodeName, window: &Window<'_>, path: Option<&Path>) -> Chain {
