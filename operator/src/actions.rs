@@ -14,6 +14,7 @@
 mod apply;
 mod condition;
 mod judgement;
+mod pace;
 mod plan;
 mod report;
 mod taints;
@@ -34,6 +35,7 @@ use crate::lease::campaign::Leadership;
 use crate::metrics::Metrics;
 use crate::watch::{Caches, NodeView, Signals};
 use apply::NodeWriter;
+use pace::Pace;
 
 pub use condition::ConditionChange;
 pub use judgement::{Judgement, Judgements, accused};
@@ -43,8 +45,6 @@ pub use taints::Taints;
 
 /// Without any change everything is compared this often: evidence quoted in conditions grows old.
 const RESYNC: Duration = Duration::from_secs(60);
-/// Pause before a node that could not be written is tried again; doubles up to [`RESYNC`].
-const RETRY: Duration = Duration::from_secs(1);
 /// Nodes written at a time.
 const PARALLEL: usize = 8;
 
@@ -63,15 +63,9 @@ pub struct Acting {
     /// Nodes as they were answered to our own writes: the watch shows them only later, and a limit must not
     /// be overrun meanwhile.
     written: BTreeMap<String, NodeView>,
-    /// Nodes that could not be written. They wait without holding up the others.
-    failing: BTreeMap<String, Failing>,
-}
-
-/// A node that could not be written.
-struct Failing {
-    error: String,
-    pause: Duration,
-    until: Instant,
+    pace: Pace,
+    /// When a node that has to wait may be written.
+    next: Option<Instant>,
 }
 
 impl Acting {
@@ -96,7 +90,8 @@ impl Acting {
             metrics,
             told,
             written: BTreeMap::new(),
-            failing: BTreeMap::new(),
+            pace: Pace::default(),
+            next: None,
         };
         (acting, receiver)
     }
@@ -105,15 +100,15 @@ impl Acting {
     pub async fn run(&mut self) {
         self.caches.synced().await;
         self.written.clear();
-        self.failing.clear();
+        self.pace = Pace::default();
         loop {
             let started = Instant::now();
             if self.pass().await {
-                let ok = self.failing.is_empty();
+                let ok = self.pace.errors().next().is_none();
                 self.metrics.pass("act", started.elapsed(), ok);
             }
-            let retry = self.failing.values().map(|failing| failing.until).min();
-            let pause = retry.map_or(RESYNC, |at| at.saturating_duration_since(Instant::now()));
+            let until = |at: Instant| at.saturating_duration_since(Instant::now());
+            let pause = self.next.map_or(RESYNC, until).min(RESYNC);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.asked.changed() => if changed.is_err() { return },
@@ -132,6 +127,7 @@ impl Acting {
     /// One pass; whether it could be made: as long as a mesh is not judged, it is too early.
     async fn pass(&mut self) -> bool {
         self.asked.mark_unchanged();
+        self.next = None;
         let judgements = Arc::clone(&self.judgements.borrow_and_update());
         let views = self.caches.meshes.snapshot();
         let judged = views.values().filter(|view| !view.deleting).map(|view| {
@@ -160,13 +156,13 @@ impl Acting {
     }
 
     async fn apply(&mut self, desired: &Desired, judged: &[&Judgement], now: Timestamp) {
-        self.failing
-            .retain(|node, _| desired.changes.contains_key(node));
         let (begun, writer) = (Instant::now(), &self.writer);
+        self.pace
+            .forget(|node| desired.changes.contains_key(node), begun);
         let due: Vec<_> = desired
             .changes
             .iter()
-            .filter(|(node, _)| self.failing.get(*node).is_none_or(|f| f.until <= begun))
+            .filter(|(node, _)| self.pace.allows(node, begun))
             .map(|(node, change)| (node.clone(), change.clone()))
             .collect();
         let mut pending = futures::stream::iter(due)
@@ -177,48 +173,28 @@ impl Acting {
             .buffer_unordered(PARALLEL);
         while let Some((node, change, outcome)) = pending.next().await {
             match outcome {
-                Ok(None) => {
-                    self.failing.remove(&node);
-                }
+                Ok(None) => {}
                 Ok(Some(view)) => {
-                    self.failing.remove(&node);
+                    self.pace.book(&node, None, Instant::now());
                     self.written.insert(node.clone(), view);
                     info!(node, condition = ?change.condition, taint = change.taint, "node marked");
                     if let Some(tainted) = change.taint {
-                        announce(
-                            &self.publisher,
-                            judged,
-                            desired,
-                            (&node, &change.uid),
-                            tainted,
-                        )
-                        .await;
+                        let node = (node.as_str(), change.uid.as_str());
+                        announce(&self.publisher, judged, desired, node, tainted).await;
                     }
                 }
                 Err(error) => {
-                    warn!(
-                        node,
-                        error = crate::chain(&error),
-                        "node not marked, trying again"
-                    );
-                    let general = error.is_general();
-                    let pause = self
-                        .failing
-                        .get(&node)
-                        .map_or(RETRY, |f| f.pause * 2)
-                        .min(RESYNC);
-                    let failing = Failing {
-                        error: crate::chain(&error),
-                        pause,
-                        until: Instant::now() + pause,
-                    };
-                    self.failing.insert(node, failing);
-                    if general {
+                    let text = crate::chain(&error);
+                    warn!(node, error = text, "node not marked, trying again");
+                    self.pace.book(&node, Some(text), Instant::now());
+                    if error.is_general() {
                         break;
                     }
                 }
             }
         }
+        drop(pending);
+        self.next = self.pace.next(desired.changes.keys(), begun);
     }
 
     /// Tells the meshes and the metrics what came of it.
@@ -226,9 +202,9 @@ impl Acting {
         let told: Told = meshes
             .iter()
             .filter_map(|mesh| {
-                let failing = self.failing.iter().filter(|(node, _)| mesh.selects(node));
-                let names: FirstFive = failing.clone().map(|(node, _)| node.as_str()).collect();
-                let first = failing.map(|(_, failing)| failing.error.clone()).next();
+                let failing = self.pace.errors().filter(|(node, _)| mesh.selects(node));
+                let names: FirstFive = failing.clone().map(|(node, _)| node).collect();
+                let first = failing.map(|(_, error)| error.to_owned()).next();
                 let failed = first.map(|error| (names, error));
                 let said = report::statement(desired.taints.get(mesh.name), failed.as_ref())?;
                 Some((mesh.name.to_owned(), said))
