@@ -19,8 +19,10 @@ use crate::names::RnicName;
 
 /// Less sure than this names nobody.
 const LEAST_CONFIDENCE: f64 = 0.5;
-/// This sure names at once; else the losses must go on until those that began it have left the window.
+/// This sure names at once.
 const CERTAIN: f64 = 0.95;
+/// So many lost probes are no accident.
+const MANY_LOST: u64 = 20;
 /// Several links of one switch may be that switch, once all agents have reported.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Others this likely are asked hop probes about; how sure those are.
@@ -179,14 +181,22 @@ impl Accusation<'_> {
         let finding = Finding {
             confidence: percent(sure),
             evidence,
-            settle: if sure >= CERTAIN {
-                Duration::ZERO
-            } else {
-                let window = self.facts.evidence.thresholds.window;
-                window.saturating_add(SETTLE.saturating_mul(2))
-            },
+            settle: self.settle(sure),
         };
         Some((key, Blamed { finding, ways }))
+    }
+
+    /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the
+    /// losses that made it one have left the window.
+    fn settle(&self, sure: f64) -> Duration {
+        if sure >= CERTAIN {
+            Duration::ZERO
+        } else if self.suspect.flows.lost >= MANY_LOST {
+            SETTLE
+        } else {
+            let window = self.facts.evidence.thresholds.window;
+            window.saturating_add(SETTLE.saturating_mul(2))
+        }
     }
 
     /// Who of those that probes between RNICs cannot tell apart it is by the word of hop probes, if they say.

@@ -3,8 +3,10 @@
 mod health;
 mod hysteresis;
 mod laws;
+mod links;
 mod paths;
 mod ports;
 mod restart;
 mod summary;
+mod traced;
 mod world;
