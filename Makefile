@@ -17,7 +17,7 @@ PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config 
 # The optimised programs are what is tested and shown, also when a debug build is newer.
 export RDMAMESH_PROFILE := release
 
-.PHONY: help deps tools build images demo down test lint t0 t1 t2 rights bench score clean
+.PHONY: help deps tools build images demo down test lint t0 t1 t2 t3 rights bench score clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
@@ -39,7 +39,7 @@ tools: build ## kernel, Kubernetes, etcd and collector for the rig (cached in ta
 images: build ## operator, agent and pause as OCI archives in target/images, without a container engine
 	@$(RIG) images
 
-demo: tools ## the product in four minutes: fabric and cluster up, healthy, fault, verdict, healthy (KEEP=1 leaves it up)
+demo: tools images ## the product in one sitting: four nodes on a fabric, helm install, healthy, fault, verdict, healthy (KEEP=1 leaves it up)
 	@$(RIG) demo $(if $(KEEP),--keep)
 
 down: ## end what `KEEP=1 make demo` or `rig up` left running
@@ -67,6 +67,9 @@ t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked --workspace --test fabric --test fabric_vm --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
 	@RDMAMESH_DEVICE_TESTS=1 cargo --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(RIG)', 'in-vm', '--']" \
 	  test --locked --workspace --test device --no-fail-fast 2>&1 | tee $(LOGS)/t2-device.log
+
+t3: tools images ## the chart on four kubelets over the fabric: install, upgrade, reboots, drains, lost devices, uninstall
+	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T3 cargo test --locked --workspace --test cluster --no-fail-fast 2>&1 | tee $(LOGS)/t3.log
 
 rights: tools ## the chart's roles against what the rungs in RUNGS really asked of the API server; run it after them
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=RIGHTS,$(RUNGS) cargo test --locked --workspace --test rights --no-fail-fast 2>&1 | tee $(LOGS)/rights.log

@@ -12,19 +12,16 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::child::Lifetime;
+use crate::cluster::release::RELEASE;
+use crate::control_plane::credentials::NAMESPACE;
 use crate::fabric::FabricSpec;
 use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::rig::{Options, Rig, World};
+use crate::tools::Tool;
 
-/// The mesh that a newcomer would write: everything else is a default.
-const MESH: &str = "\
-apiVersion: rdmamesh.io/v1alpha1
-kind: RdmaMesh
-metadata:
-  name: fabric
-spec: {}
-";
+/// Everything of the chart runs and is ready; seconds on a machine that is not busy.
+const INSTALL: [&str; 4] = ["--create-namespace", "--wait", "--timeout", "900s"];
 
 const NAME: &str = "demo";
 const LINK: &str = "leaf1-spine2";
@@ -46,7 +43,7 @@ impl Demo {
     pub async fn run(self) -> Result<()> {
         let started = Instant::now();
         chapter(
-            "A leaf-spine RoCE fabric (2 leaves, 2 spines, 4 hosts) and a Kubernetes API come up",
+            "A leaf-spine RoCE fabric (2 leaves, 2 spines) with four Kubernetes nodes on it comes up",
         );
         let options = Options {
             name: NAME.to_owned(),
@@ -61,11 +58,13 @@ impl Demo {
             } else {
                 Lifetime::Tied
             },
-            product: true,
-            world: World::Fabric,
+            product: false,
+            world: World::Cluster,
         };
         let mut rig = Rig::up(options, Progress::new()).await?;
-        let shown = Stage::new(&rig)?.play(&mut rig).await;
+        let mut stage = Stage::new(&rig, started)?;
+        stage.part("fabric and nodes come up");
+        let shown = stage.play(&mut rig).await;
         if let Err(error) = shown {
             say("The demo did not go as it should; the logs are in:");
             say(rig.folder().display().to_string());
@@ -74,7 +73,7 @@ impl Demo {
             }
             return Err(error);
         }
-        closing(&rig, self.keep, started.elapsed());
+        closing(&rig, self.keep, &stage, started.elapsed());
         if !self.keep {
             rig.stop().await?;
         }
@@ -82,25 +81,54 @@ impl Demo {
     }
 }
 
-/// Runs the real kubectl against the demo's API server.
+/// Runs the real helm and kubectl against the demo's API server.
 struct Stage {
-    kubectl: PathBuf,
+    layout: Layout,
     kubeconfig: PathBuf,
+    last: Instant,
+    parts: Vec<(&'static str, Duration)>,
 }
 
 impl Stage {
-    fn new(rig: &Rig) -> Result<Self> {
+    fn new(rig: &Rig, started: Instant) -> Result<Self> {
         Ok(Self {
-            kubectl: Layout::of_workspace()?.bin().join("kubectl"),
+            layout: Layout::of_workspace()?,
             kubeconfig: rig.admin_kubeconfig(),
+            last: started,
+            parts: Vec::new(),
         })
     }
 
-    async fn play(&self, rig: &mut Rig) -> Result<()> {
+    /// Ends a part, whose time is told at the end.
+    fn part(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.parts.push((name, now - self.last));
+        self.last = now;
+    }
+
+    async fn install(&self, rig: &mut Rig) -> Result<()> {
+        chapter("Helm installs RdmaMesh: operator, agents, device plugin");
+        let tools = rig.tools();
+        let values = tools.write_values(rig.collector_port())?;
+        let chart = tools.chart();
+        let (chart, values) = (path(&chart)?, path(&values)?);
+        let install = [
+            "install", RELEASE, chart, "-n", NAMESPACE, "--values", values,
+        ];
+        self.show(Tool::Helm, &[&install[..], &INSTALL[..]].concat(), None)
+            .await?;
+        rig.set_installed(true)?;
+        self.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "wide"], None)
+            .await
+    }
+
+    async fn play(&mut self, rig: &mut Rig) -> Result<()> {
+        self.install(rig).await?;
+        self.part("helm install, until everything is ready");
         chapter("Every agent reports the RNICs of its node");
         for host in ["host1", "host2", "host3", "host4"] {
             let node = format!("rdmanode/{host}");
-            self.kubectl(&["wait", "--for=create", &node, "--timeout=60s"], None)
+            self.kubectl(&["wait", "--for=create", &node, "--timeout=180s"], None)
                 .await?;
         }
         self.kubectl(
@@ -109,7 +137,7 @@ impl Stage {
                 "--for=jsonpath={.status.ports[0].usable}=true",
                 "rdmanode",
                 "--all",
-                "--timeout=60s",
+                "--timeout=180s",
             ],
             None,
         )
@@ -117,9 +145,11 @@ impl Stage {
         self.kubectl(&["get", "rdmanodes"], None).await?;
 
         chapter("One object says: probe everything");
-        say(MESH.trim_end());
-        self.kubectl(&["apply", "-f", "-"], Some(MESH)).await?;
+        let mesh = mesh(rig)?;
+        say(mesh.trim_end());
+        self.kubectl(&["apply", "-f", "-"], Some(&mesh)).await?;
         self.healthy().await?;
+        self.part("from the mesh to healthy");
         self.kubectl(&["get", "rdmamesh"], None).await?;
 
         chapter("Real probes cross both spines (tcpdump on both)");
@@ -139,11 +169,12 @@ impl Stage {
                 "wait",
                 "--for=condition=FabricHealthy=False",
                 "rdmamesh/fabric",
-                "--timeout=30s",
+                "--timeout=90s",
             ],
             None,
         )
         .await?;
+        self.part("from the fault to the verdict (with the look at the spines)");
         say(format!(
             "The verdict came {:.1} s after the cable went bad.",
             broken.elapsed().as_secs_f64()
@@ -155,6 +186,7 @@ impl Stage {
         chapter("The cable is replaced");
         rig.clear_fault("demo").await?;
         self.healthy().await?;
+        self.part("from the new cable to healthy");
         self.kubectl(&["get", "rdmamesh"], None).await?;
         self.kubectl(&["events", "-A", "--for", "rdmamesh/fabric"], None)
             .await
@@ -166,19 +198,24 @@ impl Stage {
                 "wait",
                 "--for=condition=FabricHealthy",
                 "rdmamesh/fabric",
-                "--timeout=90s",
+                "--timeout=180s",
             ],
             None,
         )
         .await
     }
 
-    /// Shows the command line, runs it, shows what it prints.
     async fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<()> {
+        self.show(Tool::Kubectl, arguments, input).await
+    }
+
+    /// Shows the command line, runs it, shows what it prints.
+    async fn show(&self, tool: Tool, arguments: &[&str], input: Option<&str>) -> Result<()> {
         let line: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
-        let line = format!("kubectl {}", line.join(" "));
+        let line = format!("{} {}", tool.program(), line.join(" "));
+        let program = tool.path(&self.layout);
         say(format!("$ {line}"));
-        let mut child = Command::new(&self.kubectl)
+        let mut child = Command::new(&program)
             .args(arguments)
             .env("KUBECONFIG", &self.kubeconfig)
             .stdin(if input.is_some() {
@@ -190,14 +227,17 @@ impl Stage {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {}", self.kubectl.display()))?;
+            .with_context(|| format!("start {}", program.display()))?;
         if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
             stdin
                 .write_all(text.as_bytes())
                 .await
-                .context("write to kubectl")?;
+                .context("write to the program")?;
         }
-        let output = child.wait_with_output().await.context("wait for kubectl")?;
+        let output = child
+            .wait_with_output()
+            .await
+            .context("wait for the program")?;
         for text in [&output.stdout, &output.stderr] {
             String::from_utf8_lossy(text)
                 .lines()
@@ -208,6 +248,19 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// The mesh that a newcomer would write, and the names of this fabric's switches: everything else is a default.
+fn mesh(rig: &Rig) -> Result<String> {
+    let spec = rig.fabric().with_switch_names(&serde_json::json!({}));
+    let mesh = serde_json::json!({
+        "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaMesh", "metadata": {"name": "fabric"}, "spec": spec,
+    });
+    serde_saphyr::to_string(&mesh).context("write the mesh")
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("the path is text")
 }
 
 /// Who is suspected, and why.
@@ -255,11 +308,14 @@ done";
     Ok(())
 }
 
-fn closing(rig: &Rig, keep: bool, took: Duration) {
+fn closing(rig: &Rig, keep: bool, stage: &Stage, took: Duration) {
     chapter(&format!(
         "That was it: healthy, broken, named, healthy again, in {:.0} s",
         took.as_secs_f64()
     ));
+    for (part, time) in &stage.parts {
+        say(format!("  {:6.1} s  {part}", time.as_secs_f64()));
+    }
     if !keep {
         say("Everything is ended. To play with it yourself: KEEP=1 make demo");
         return;

@@ -39,8 +39,10 @@ mod registration;
 mod service;
 mod stock;
 
-/// Between two looks at the devices and at the kubelet.
+/// Between two looks at the kubelet.
 const POLL: Duration = Duration::from_secs(1);
+/// A look at the devices reads hundreds of small files, so it is taken once in this many of those.
+const LOOKS_PER_INVENTORY: u32 = 5;
 
 /// Runs the plugin until SIGTERM or SIGINT.
 ///
@@ -86,7 +88,7 @@ async fn work(
         poll,
     };
     tokio::join!(
-        stock::watch_devices(sysfs, stock, poll, stop.clone()),
+        stock::watch_devices(sysfs, stock, poll * LOOKS_PER_INVENTORY, stop.clone()),
         registration::keep_registered(kubelet, plugin, state, stop),
     );
 }

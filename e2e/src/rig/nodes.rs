@@ -55,6 +55,11 @@ impl Rig {
         self.save()
     }
 
+    /// Port of the OTLP collector: at 10.0.2.2 in the guest.
+    pub fn collector_port(&self) -> u16 {
+        self.state.telemetry.port()
+    }
+
     /// Installs the product where it is not installed yet.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! The shares that the node offers. Pure but for [`watch_devices`], which looks at sysfs once a second.
+//! The shares that the node offers. Pure but for [`watch_devices`], which looks at sysfs from time to time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
