@@ -5,7 +5,6 @@
 
 mod agents;
 mod datagrams;
-mod keys;
 mod telemetry;
 mod tracing;
 
@@ -45,7 +44,6 @@ const TESTS: &[(&str, Test)] = tests![
     agents::an_rdma_device_is_let_go_of_at_once_and_taken_up_again,
     agents::an_agent_that_is_asked_to_end_does_so_within_5_seconds,
     agents::the_registry_names_every_rnic_with_its_queue_pairs,
-    keys::probe_keys_are_rotated_without_a_lost_probe,
     tracing::traced_paths_equal_the_true_ones,
     tracing::without_a_tracer_probing_goes_on_and_the_node_says_why,
     telemetry::the_collector_receives_the_documented_metrics,
