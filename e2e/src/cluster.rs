@@ -38,9 +38,11 @@ pub use settings::{pod_logs, pod_range};
 pub const PROXY_PORT: u16 = 8888;
 /// Where the guest keeps the programs of the nodes: in memory, since runc and the shim are started all the time.
 const PROGRAMS: &str = "/run/rig/bin";
-/// What kubelets want to limit; the hosts' groups get it from the root.
-const CONTROLLERS: &str =
-    "echo '+cpu +cpuset +memory +pids +hugetlb +io' >/sys/fs/cgroup/cgroup.subtree_control";
+/// What kubelets want to limit, which the hosts' groups get from the root. Huge pages only cost here: what gathers them
+/// holds everybody up when processor time is short (seen as stalls of 20 s).
+const CONTROLLERS: &str = "\
+echo '+cpu +cpuset +memory +pids +hugetlb +io' >/sys/fs/cgroup/cgroup.subtree_control
+echo never >/sys/kernel/mm/transparent_hugepage/enabled";
 const PROXY_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a cluster is made in.

@@ -220,7 +220,9 @@ impl<'a> Node<'a> {
             argv: words,
             cgroup: Some(self.system_cgroup()),
             // Go programs that share one processor among themselves waste much of it under software emulation.
-            env: [("GOMAXPROCS".to_owned(), "1".to_owned())].into(),
+            env: [("GOMAXPROCS", "1"), ("GOGC", "300")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             ..Program::default()
         }
     }

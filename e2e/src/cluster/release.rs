@@ -92,6 +92,8 @@ impl Tools {
 log: {{filter: {}}}
 telemetry: {{otlp: {{endpoint: 'http://{HOST_AS_SEEN_BY_GUEST}:{collector_port}', intervalMs: 5000}}}}
 tracer: {{enabled: true}}
+# Kubelets and agents share two emulated processors: what probes goes first.
+agent: {{resources: {{requests: {{cpu: 400m}}}}}}
 ",
             crate::rig::log_filter()
         );

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rdmamesh_e2e::cluster::release::Tools;
 use rdmamesh_e2e::control_plane::credentials::NAMESPACE;
 use rdmamesh_e2e::rig::Rig;
 
@@ -12,18 +13,43 @@ use crate::{play, until};
 const MINUTES: Duration = Duration::from_secs(240);
 const RESOURCE: &str = r"jsonpath={.status.allocatable.rdmamesh\.io/rdma}";
 
+/// How often a node's device plugin has registered with its kubelet, as it logs.
+async fn registrations(tools: &Tools, host: &str) -> Result<usize> {
+    let node = format!("--field-selector=spec.nodeName={host}");
+    let pod = tools
+        .kubectl(&[
+            "-n",
+            NAMESPACE,
+            "get",
+            "pods",
+            "-l",
+            "app.kubernetes.io/component=device-plugin",
+            &node,
+            "-o",
+            "name",
+        ])
+        .await?;
+    let logs = tools
+        .kubectl(&["-n", NAMESPACE, "logs", pod.trim()])
+        .await?;
+    Ok(logs.matches("registered with the kubelet").count())
+}
+
 /// Kubelet forgets every device when it starts; the plugin tells it again.
 pub async fn a_restarted_kubelet_keeps_agents_and_devices(rig: &mut Rig) -> Result<()> {
     let tools = rig.tools();
     let before = rig.agent_pid("host2").await?.context("an agent runs")?;
+    let registered = registrations(&tools, "host2").await?;
     let guest = rig.guest();
     let folder = rig.folder().to_path_buf();
     let restart = async {
         let node = rdmamesh_e2e::cluster::node::Node::of(&guest, &folder, "host2");
         node.stop_kubelet().await?;
         node.start_kubelet().await?;
-        // A number from before the restart would prove nothing: the plugin logs each registration.
+        // The node's own numbers may be from before the restart.
         until("the device plugin registers again", MINUTES, async || {
+            let now = registrations(&tools, "host2").await?;
+            ensure!(now > registered, "{now} registrations, {registered} before");
             let allocatable = tools
                 .kubectl(&["get", "node", "host2", "-o", RESOURCE])
                 .await?;

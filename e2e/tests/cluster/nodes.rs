@@ -19,7 +19,7 @@ pub async fn a_lossy_link_is_told_of_by_the_pods(rig: &mut Rig) -> Result<()> {
 mesh: {}
 steps:
   - fault: {id: f1, kind: loss, link: leaf1-spine2, percent: 30, direction: both}
-  - expect: {condition: FabricHealthy, status: \"False\", within: 60s}
+  - expect: {condition: FabricHealthy, status: \"False\", within: 60s, suspects: [{kind: Link, name: leaf1-spine2}]}
   - clear: {id: f1}
   - expect: {condition: FabricHealthy, status: \"True\", suspects: [], within: 180s}
 ",

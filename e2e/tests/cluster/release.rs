@@ -12,6 +12,9 @@ use crate::watch::during;
 
 const AGENTS: &str = "daemonset/rdmamesh-agent";
 const ROLLED_WITHIN: &str = "--timeout=600s";
+/// What the upgrade changes.
+const CHANGED: &str = "agent.starvedAfterMs=60";
+const READY_WITHIN: Duration = Duration::from_secs(180);
 /// Kubelet brings a changed Secret into a pod with its next sync.
 const KEYS_WITHIN: Duration = Duration::from_secs(180);
 
@@ -27,20 +30,16 @@ pub async fn a_fresh_install_probes_every_node_without_more_rights_than_it_says(
     let tools = rig.tools();
     let hosts = rig.fabric().hosts().len().to_string();
     for daemon_set in ["rdmamesh-agent", "rdmamesh-device-plugin"] {
-        let ready = get(
-            &tools,
-            &[
-                "daemonset",
-                daemon_set,
-                "-o",
-                "jsonpath={.status.numberReady}",
-            ],
-        )
+        until("all pods are ready", READY_WITHIN, async || {
+            let number = "jsonpath={.status.numberReady}";
+            let ready = get(&tools, &["daemonset", daemon_set, "-o", number]).await?;
+            ensure!(
+                ready == hosts,
+                "{ready} of {hosts} pods of {daemon_set} are ready"
+            );
+            Ok(())
+        })
         .await?;
-        ensure!(
-            ready == hosts,
-            "{ready} of {hosts} pods of {daemon_set} are ready"
-        );
     }
     let nodes = get(&tools, &["rdmanodes", "-o", "name"]).await?;
     ensure!(
@@ -118,7 +117,7 @@ pub async fn an_upgrade_with_a_changed_value_reaches_every_agent_without_a_false
     ];
     let before = get(&tools, &generation).await?;
     let upgrade = async {
-        tools.install(&["agent.starvedAfterMs=60"]).await?;
+        tools.install(&[CHANGED]).await?;
         tools
             .kubectl(&["-n", NAMESPACE, "rollout", "status", AGENTS, ROLLED_WITHIN])
             .await
@@ -170,13 +169,14 @@ async fn keys_have_arrived(rig: &Rig, wanted: &str) -> Result<()> {
 /// As the chart's README says: a new key, then it signs, then the old one goes.
 pub async fn probe_keys_are_rotated_without_a_lost_probe(rig: &mut Rig) -> Result<()> {
     let tools = rig.tools();
-    let steps: [(&[&str], &str); 3] = [
-        (&["probeKeys.ids={1,2}"], "1 2 active 1"),
-        (&["probeKeys.active=2"], "1 2 active 2"),
-        (&["probeKeys.ids={2}"], "2 active 2"),
+    let steps = [
+        ("probeKeys.ids={1,2}", "1 2 active 1"),
+        ("probeKeys.active=2", "1 2 active 2"),
+        ("probeKeys.ids={2}", "2 active 2"),
     ];
-    for (values, wanted) in steps {
-        let (_, seen) = during(rig, tools.install(values)).await?;
+    for (value, wanted) in steps {
+        // With what the upgrade before has set, so that no agent is replaced for that.
+        let (_, seen) = during(rig, tools.install(&[CHANGED, value])).await?;
         seen.quiet()?;
         keys_have_arrived(rig, wanted).await?;
         let (_, seen) = during(rig, async { Ok(()) }).await?;
