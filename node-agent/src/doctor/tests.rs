@@ -6,6 +6,7 @@ use super::machine::{Machine, MemLock};
 use super::*;
 
 mod addresses;
+mod command;
 mod devices;
 mod hosts;
 
