@@ -41,8 +41,20 @@ async fn down(cluster: &Cluster, number: u8) -> Result<()> {
     inventory(cluster, number, &[port("rxe0", number, "Down")]).await
 }
 
+/// The port is up again, planned again, and the probes go through.
 async fn up(cluster: &Cluster, number: u8) -> Result<()> {
-    inventory(cluster, number, &[port("rxe0", number, "Active")]).await
+    inventory(cluster, number, &[port("rxe0", number, "Active")]).await?;
+    let host = format!("host{number}");
+    until(&format!("{host} is planned again"), SOON, async || {
+        let entries = cluster.entries().await?;
+        Ok(if entries.contains_key(&host) {
+            Ok(())
+        } else {
+            Err(format!("{entries:?}"))
+        })
+    })
+    .await?;
+    report(cluster, &[]).await
 }
 
 async fn node(cluster: &Cluster, number: u8) -> Result<Node> {
@@ -186,7 +198,6 @@ pub async fn a_suspect_node_gets_a_condition_and_loses_it(cluster: &mut Cluster)
     event(cluster, &m, "SuspectRaised").await?;
 
     up(cluster, 3).await?;
-    report(cluster, &[]).await?;
     condition_becomes(cluster, 3, Some("True"), "suspected any more").await?;
     event(cluster, &suspect, "SuspectCleared").await?;
     for number in [1, 2, 4] {

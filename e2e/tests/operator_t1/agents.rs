@@ -100,14 +100,20 @@ pub async fn patch_node(cluster: &Cluster, number: u8, patch: &Value) -> Result<
 /// Every agent reports a window of its plan. Targets between the two hosts of a `lossy` pair lost a
 /// quarter of their probes.
 pub async fn report(cluster: &Cluster, lossy: &[(&str, &str)]) -> Result<()> {
-    report_from(cluster, lossy, &BTreeSet::new()).await
+    report_from(cluster, lossy, &BTreeSet::new(), false).await
 }
 
-/// Like [`report`], but for the `silent` hosts, which write nothing.
-pub async fn report_from(
+/// The `silent` hosts' agents are gone, and all others tell of it.
+pub async fn report_missing(cluster: &Cluster, silent: &[&str]) -> Result<()> {
+    report_from(cluster, &[], &silent.iter().copied().collect(), true).await
+}
+
+/// Like [`report`], but for the `silent` hosts, which write nothing and are `missed` by the others, or not yet.
+async fn report_from(
     cluster: &Cluster,
     lossy: &[(&str, &str)],
     silent: &BTreeSet<&str>,
+    missed: bool,
 ) -> Result<()> {
     let api = cluster.api::<RdmaProbeAssignment>();
     for assignment in api.list(&ListParams::default()).await?.items {
@@ -119,7 +125,14 @@ pub async fn report_from(
             .spec
             .meshes
             .iter()
-            .map(|mesh| of_mesh(&node, mesh, lossy))
+            .map(|mesh| {
+                let mut report = of_mesh(&node, mesh, lossy);
+                let peer = |node: &&str| json!({"node": node, "since": now()});
+                if missed {
+                    report["unanswered"] = silent.iter().map(peer).collect();
+                }
+                report
+            })
             .collect();
         let object = json!({
             "apiVersion": "rdmamesh.io/v1alpha1", "kind": "RdmaProbeAssignment", "metadata": {"name": node},

@@ -55,6 +55,7 @@ const TESTS: &[(&str, Test)] = tests![
     verdicts::no_report_is_neither_health_nor_illness,
     verdicts::a_lossy_pair_is_named_and_cleared,
     verdicts::an_open_case_survives_a_restart_of_the_operator,
+    verdicts::an_agent_that_does_not_answer_its_peers_is_named_at_once,
     verdicts::a_port_that_goes_down_is_named_by_its_own_agent,
     actions::a_suspect_node_gets_a_condition_and_loses_it,
     actions::a_lossy_path_is_no_ground_for_marking_nodes,

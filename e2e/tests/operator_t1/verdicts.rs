@@ -10,7 +10,7 @@ use rdmamesh_api::RdmaMesh;
 use rdmamesh_api::mesh::Suspect;
 use serde_json::json;
 
-use crate::agents::{inventory, join, port, report};
+use crate::agents::{inventory, join, port, report, report_missing};
 use crate::cluster::{Cluster, SOON, until};
 
 const M: &[&str] = &["m"];
@@ -164,6 +164,30 @@ pub async fn an_open_case_survives_a_restart_of_the_operator(cluster: &mut Clust
         .context("it was just seen")?;
     ensure!(kept.since == before[0].since, "{kept:?} was {before:?}");
     Ok(())
+}
+
+pub async fn an_agent_that_does_not_answer_its_peers_is_named_at_once(
+    cluster: &mut Cluster,
+) -> Result<()> {
+    healthy(cluster).await?;
+    report_missing(cluster, &["host3"]).await?;
+    let within = Duration::from_secs(5);
+    let message = cluster
+        .condition_within("m", "AgentsReporting", "False", within)
+        .await?;
+    ensure!(
+        message.contains("host3 (does not answer its peers since")
+            && message.contains("3 of 3 say so"),
+        "{message}"
+    );
+    // Nobody is accused for it, and when it is back all is well.
+    cluster.condition("m", "FabricHealthy", "True").await?;
+    suspects_become(cluster, &[]).await?;
+    report(cluster, &[]).await?;
+    cluster
+        .condition("m", "AgentsReporting", "True")
+        .await
+        .map(drop)
 }
 
 pub async fn a_port_that_goes_down_is_named_by_its_own_agent(cluster: &mut Cluster) -> Result<()> {
