@@ -5,10 +5,31 @@
 //! the verdict into the mesh's status, from which [`State::recover`] rebuilds the open cases after a
 //! restart.
 //!
-//! Steps: read the facts (`facts`), see which paths are ill and which are known to be well (`pairs`),
-//! move the cases on (`cases`), put it into words (`health`, `sentence`). The vote on RNICs, links
-//! and switches belongs between the second and the third; evidence carries flows, paths and link tallies
-//! for it already.
+//! # Steps
+//! 1. `facts`: whose word holds, who takes part. Nobody accuses a node that is left out, rolled or gone.
+//! 2. `ports`: RNICs whose own agent says that they are down or gone; a host or a switch all of whose are.
+//! 3. `blame`: who loses or delays probes. `wiring` gives traced hops their names, `network` puts lossy flows as
+//!    agents report them before [`crate::localise`], `silence` adds what nobody lists and was therefore well,
+//!    `hops` chooses by hop probes among links that all flows cross alike. What is the host's fault is dropped
+//!    first. Where paths are not traced, the elements are RNICs, the switch of a group and "some link between
+//!    two groups".
+//! 4. `pairs`: paths between two RNICs that are ill and that nothing above explains.
+//! 5. `explain`: a switch explains its links, a host its RNICs, every element the pairs that cross it.
+//! 6. `cases`: what has lasted opens, what has been clean for long enough ends, silence does neither.
+//!    Suspects that are not sure yet wait: a second where much is lost, else until the losses that made them
+//!    suspects have left the window.
+//! 7. `health`, `sentence`: in words.
+//!
+//! # Why a likelihood and not votes
+//! R-Pingmesh calls an RNIC ill when a tenth of its probes within the group time out and lets lossy paths vote for links;
+//! 007 gives each link of a lossy flow an equal part of a vote; NetBouncer estimates every link's success
+//! probability by regularised least squares; Flock searches the set of links of greatest likelihood. They were compared
+//! on the same cases (`cargo run --release -p rdmamesh-fabric --example localise_compare -- SEED CASES`
+//! prints the tables). Votes and fixed shares need a threshold for every size of fabric, and with two RNICs below a switch
+//! both look ill; a likelihood needs neither, takes several faults and one direction of a link as it takes one fault, and
+//! its posterior is the confidence that a verdict is published with. `localise` is of Flock's kind, with rates integrated
+//! out and groups for switches and hosts. How right the verdicts are in the end is what
+//! `rig score` (or `--example score`) prints.
 
 mod blame;
 mod cases;

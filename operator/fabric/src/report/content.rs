@@ -34,6 +34,9 @@ pub struct Content {
 /// Median and 99th percentile of all round trips of a local port in a mesh.
 pub type Quantiles = (Option<Duration>, Option<Duration>);
 
+/// Tells them.
+pub type OfPort<'a> = dyn Fn(&LocalPort) -> Quantiles + 'a;
+
 impl Content {
     /// What `node` has to say of `mesh`, nothing left out yet. `ports` are the local ports that probe for it.
     #[must_use]
@@ -42,7 +45,7 @@ impl Content {
         (node, mesh): (&NodeName, &str),
         ports: &[LocalPort],
         findings: &[Finding],
-        (paths, rtts): (&dyn Paths, &dyn Fn(&LocalPort) -> Quantiles),
+        (paths, rtts): (&dyn Paths, &OfPort<'_>),
     ) -> Self {
         let findings = || findings.iter().filter(|f| &*f.key.target.mesh == mesh);
         Self {

@@ -262,7 +262,7 @@ impl Paths for Tracer<'_> {
         let route = self.net.route(&local, &peer, flow.flow);
         let hops = route.iter().enumerate().map(|(nth, switch)| {
             let dice = hash(&format!("{local} {peer} {} {nth} hop", flow.flow));
-            let silent = self.net.unanswered > 0 && dice % self.net.unanswered == 0;
+            let silent = self.net.unanswered > 0 && dice.is_multiple_of(self.net.unanswered);
             (!silent).then(|| address(switch))
         });
         Some(hops.collect::<Vec<_>>().into())
