@@ -17,6 +17,8 @@ pub const MAX_UNANSWERED: usize = 16;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unanswered(BTreeMap<(Arc<str>, Arc<str>), Silence>);
 
+type MeshAndNode<'a> = (&'a Arc<str>, &'a Arc<str>);
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Silence {
     /// Begin of the first window without an answer.
@@ -28,8 +30,7 @@ struct Silence {
 impl Unanswered {
     /// Takes the newest windows into account. Windows in which nothing was sent to a peer change nothing.
     pub fn update(&mut self, windows: &[Window<'_>]) {
-        let mut peers: BTreeMap<(&Arc<str>, &Arc<str>), (Tally, SystemTime, Duration)> =
-            BTreeMap::new();
+        let mut peers: BTreeMap<MeshAndNode<'_>, (Tally, SystemTime, Duration)> = BTreeMap::new();
         let probes = |window: &&Window<'_>| window.target.class != ProbeClass::Control;
         for window in windows.iter().filter(probes) {
             let key = (&window.target.mesh, &window.target.peer_node);
