@@ -54,6 +54,6 @@ impl InVm {
         let outcome = vm.guest().run(program, "", self.timeout).await;
         vm.stop().await?;
         std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
-        inside::finish(outcome?, self.timeout)
+        inside::finish(&outcome?, self.timeout)
     }
 }

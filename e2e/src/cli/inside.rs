@@ -21,11 +21,11 @@ pub(super) async fn exec(
         ..Program::new(command)
     };
     let outcome = rig.guest().run(program, "", timeout).await?;
-    finish(outcome, timeout)
+    finish(&outcome, timeout)
 }
 
 /// Prints what a program in the guest has printed, and ends as it did.
-pub(super) fn finish(outcome: Outcome, timeout: Duration) -> Result<ExitCode> {
+pub(super) fn finish(outcome: &Outcome, timeout: Duration) -> Result<ExitCode> {
     write_through(&outcome.stdout, &outcome.stderr);
     match outcome.exit {
         Exit::Code(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(1))),

@@ -33,7 +33,7 @@ fn judged(text: &str) -> Result<(Ruling, Option<Agreement>)> {
 }
 
 fn refused(text: &str) -> String {
-    let error = judged(text).err().expect("malformed records are refused");
+    let error = judged(text).expect_err("malformed records are refused");
     format!("{error:#}")
 }
 

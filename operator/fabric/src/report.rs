@@ -12,7 +12,7 @@ mod pacer;
 mod unanswered;
 mod window;
 
-pub use content::{Content, OfPort, MAX_ANOMALIES, MAX_LINKS, MAX_LOSSY_PATHS, Quantiles, fit};
+pub use content::{Content, MAX_ANOMALIES, MAX_LINKS, MAX_LOSSY_PATHS, OfPort, Quantiles, fit};
 
 pub use find::{Finding, FindingKey, Findings, Kind, Limit, Limits, find};
 pub use links::{HopTally, Links, Path, Paths, Untraced, links};

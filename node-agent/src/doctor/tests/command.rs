@@ -1,6 +1,5 @@
 use clap::Parser as _;
 
-use super::*;
 use crate::doctor::command::{DoctorArgs, report, text};
 
 #[derive(clap::Parser)]
