@@ -9,6 +9,7 @@ use rdmamesh_e2e::rig::Rig;
 use rdmamesh_e2e::runner::World as _;
 use rdmamesh_e2e::runner::counters::{CounterLog, Outcomes, since};
 use rdmamesh_e2e::runner::fabric::FabricWorld;
+use rdmamesh_e2e::runner::view::SuspectView;
 
 const EVERY: Duration = Duration::from_millis(1_500);
 /// Watched on after the work is done: a loss shows in the status within seconds.
@@ -56,7 +57,7 @@ pub async fn during<T>(rig: &mut Rig, work: impl Future<Output = Result<T>>) -> 
         while done.get().is_none_or(|at| at.elapsed() < AFTERWARDS) {
             log.record(world.counters().await);
             if let Some(mesh) = &view.borrow().mesh {
-                suspects.extend(mesh.suspects.iter().map(|one| one.label()));
+                suspects.extend(mesh.suspects.iter().map(SuspectView::label));
             }
             tokio::time::sleep(EVERY).await;
         }
