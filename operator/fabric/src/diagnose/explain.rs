@@ -31,9 +31,15 @@ impl<'a> Explain<'a> {
                 let crossed: BTreeSet<Way> = network::round_trip(wiring, &source, anomaly, &sums)
                     .into_iter()
                     .collect();
+                // Where it is not known which switch an end hangs on, any link may have been crossed.
+                let ends = [&source, &anomaly.target];
+                let somewhere =
+                    wiring.is_traced() && ends.iter().any(|end| wiring.leaf(end).is_none());
                 let pair = CaseKey::pair(source, anomaly.target.clone());
                 for (key, blamed) in blamed {
-                    if blamed.ways.iter().any(|way| crossed.contains(way)) {
+                    let is_inside = matches!(key, CaseKey::Link(_) | CaseKey::Switch(_));
+                    let crosses = blamed.ways.iter().any(|way| crossed.contains(way));
+                    if crosses || (somewhere && is_inside) {
                         pairs.insert((key.clone(), pair.clone()));
                     }
                 }

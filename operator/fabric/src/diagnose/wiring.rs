@@ -123,6 +123,11 @@ impl<'a> Wiring<'a> {
         name.map_or(Router::Address(at), |name| Router::Named(Arc::clone(name)))
     }
 
+    /// Whether anybody traces paths.
+    pub fn is_traced(&self) -> bool {
+        !self.access.is_empty() || !self.origins.is_empty()
+    }
+
     /// The plan in force.
     pub const fn planned(&self) -> &'a Planned {
         self.planned
