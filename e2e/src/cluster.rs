@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A node is a network namespace (the fabric's), a mount namespace ([`node`]) and a control group. [`images`] brings
-//! the product's images in, [`release`] installs the chart, [`processes`] finds the agents' processes. [`crate::rig::Rig`]
+//! the product's images in, [`release`] installs the chart, `processes` finds the agents' processes. [`crate::rig::Rig`]
 //! puts it together.
 
 use std::path::{Path, PathBuf};

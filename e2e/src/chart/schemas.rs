@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::layout::Layout;
 
-/// Where kubeconform finds the schema of a kind below the folder of [`write`].
+/// Where kubeconform finds the schema of a kind below the folder of [`write()`].
 pub const LOCATION: &str = "{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json";
 const REFERENCE: &str = "#/definitions/";
 
