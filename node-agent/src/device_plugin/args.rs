@@ -17,7 +17,7 @@ pub struct DevicePluginArgs {
     /// Shares per RNIC, and as many for the node itself: how many containers can have the devices at once.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub shares: u16,
-    /// Give containers the device nodes uverbs0 to uverbs<N-1> even while there is no such device, so that one that
+    /// Give containers the device nodes uverbs0 to uverbs(N − 1) even while there is no such device, so that one that
     /// comes (back) later works without a restart; 0 gives only those that are there.
     #[arg(long, default_value_t = nodes::FIXED, value_parser = clap::value_parser!(u16).range(0..=i64::from(nodes::FIXED)))]
     pub hotplug_nodes: u16,
