@@ -28,7 +28,7 @@ pub use view::{HopCount, LinkStart, Links, Listed};
 /// Requests under way at once: enough to use the tracer's budget, few enough that a new loss need not wait.
 const MAX_IN_FLIGHT: usize = 24;
 /// A tracer answers every request within this; one that does not is broken.
-pub const OVERDUE_AFTER: Duration = Duration::from_secs(10);
+pub const OVERDUE_AFTER: Duration = Duration::from_secs(20);
 /// A path is traced again at most this often while nothing happens,
 const RETRACE_EVERY: Duration = Duration::from_secs(60);
 /// and with no more than one in so many packets of the budget.
@@ -164,15 +164,13 @@ impl Book {
             return;
         };
         let flow = with_port(route, port);
-        let Some((flow, state)) = self.flows.get_key_value(&flow) else {
+        let Some(state) = self.flows.get_mut(&flow) else {
             return;
         };
-        let (flow, already, routers) = (Arc::clone(flow), state.is_hot(now), state.routers);
-        if let Some(state) = self.flows.get_mut(&flow) {
-            state.heat(now, now.plus(window).plus(Duration::from_secs(1)));
-        }
-        if !already && routers > 0 {
-            self.hot.insert((now, flow));
+        state.heat(now, now.plus(window).plus(Duration::from_secs(1)));
+        if state.round.is_none() && state.routers > 0 {
+            state.round = Some(now);
+            self.hot.insert((now, Arc::new(flow)));
         }
     }
 
@@ -194,12 +192,14 @@ impl Book {
         }
         while let Some((at, flow)) = self.hot.first().cloned().filter(|(at, _)| *at <= now) {
             self.hot.remove(&(at, Arc::clone(&flow)));
-            let Some(state) = self.flows.get(&flow).filter(|state| state.is_hot(now)) else {
+            let Some(state) = self.flows.get_mut(&flow) else {
                 continue;
             };
-            if state.routers > 0 {
-                self.hot
-                    .insert((now.plus(state.round_every(now)), Arc::clone(&flow)));
+            state.round = None;
+            if state.routers > 0 && state.is_hot(now) {
+                let next = now.plus(state.round_every(now));
+                state.round = Some(next);
+                self.hot.insert((next, Arc::clone(&flow)));
                 return self.request(flow, Purpose::Round, now);
             }
         }
@@ -387,4 +387,4 @@ fn distances(windows: &[TargetWindow]) -> BTreeMap<(&LocalPort, &str), u8> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use rdmamesh_api::RdmaNodeStatus;
 use rdmamesh_fabric::diagnose::Hop;
 use rdmamesh_fabric::report::{self, HopTally};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
-use tokio_util::bytes::Bytes;
+use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 
@@ -280,23 +280,39 @@ impl Client {
                 (book.next_due(), book.is_overdue(now))
             };
             if overdue {
-                return "the tracer does not answer".to_owned();
+                // On a starved host the answers may be there, waiting for this very process.
+                match frames.next().now_or_never() {
+                    Some(frame) => {
+                        if let Err(reason) = self.heard(frame) {
+                            return reason;
+                        }
+                        continue;
+                    }
+                    None => return "the tracer does not answer".to_owned(),
+                }
             }
             let wait = due.map_or(LOOK_EVERY, |due| due.since(now)).min(LOOK_EVERY);
             tokio::select! {
                 frame = frames.next() => {
-                    let Some(Ok(frame)) = frame else {
-                        return "the tracer has ended".to_owned();
-                    };
-                    let Ok(message) = serde_json::from_slice(&frame) else {
-                        return "the tracer says what this agent does not understand".to_owned();
-                    };
-                    self.told(&message);
+                    if let Err(reason) = self.heard(frame) {
+                        return reason;
+                    }
                 }
                 () = self.news() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// Takes a frame over; says why the connection is of no more use, if so.
+    fn heard(&self, frame: Option<std::io::Result<BytesMut>>) -> Result<(), String> {
+        let Some(Ok(frame)) = frame else {
+            return Err("the tracer has ended".to_owned());
+        };
+        let message = serde_json::from_slice(&frame)
+            .map_err(|_| "the tracer says what this agent does not understand".to_owned())?;
+        self.told(&message);
+        Ok(())
     }
 
     fn told(&self, message: &FromTracer) {
@@ -376,3 +392,6 @@ fn locals(ports: &[PortHealth], inventory: Option<&RdmaNodeStatus>) -> LocalRout
     };
     ports.iter().filter_map(route).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use tokio_util::bytes::Bytes;
 use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 
+use super::packet::Quote;
 use super::protocol::{FromTracer, PROTOCOL, Request, codec};
 use crate::dataplane::Mono;
 use pace::Pace;
@@ -31,6 +32,8 @@ const MAX_CONNECTIONS: usize = 4;
 const MAX_ANSWERS: usize = 4096;
 /// The loop runs at least this often.
 const IDLE: Duration = Duration::from_secs(60);
+/// A wake-up later than this: answers may have been missed, or come late for reasons of this host.
+const STOOD_STILL: Duration = Duration::from_millis(100);
 
 /// How to run the tracer.
 #[derive(Debug, Clone)]
@@ -106,19 +109,26 @@ impl Served {
         stop: CancellationToken,
     ) -> Result<()> {
         let mut quotes = Vec::new();
+        let mut planned = Mono::now();
         loop {
-            self.send_due();
+            if Mono::now().since(planned) > STOOD_STILL {
+                self.work.stood_still();
+            }
+            // What waits in the sockets was in time: it must not expire first.
+            self.sockets.drain(&mut quotes);
+            self.take(&mut quotes);
             self.work.expire(Mono::now());
+            self.send_due();
             self.tell();
             let now = Mono::now();
-            let wait = self.work.next_due(now).map_or(IDLE, |due| due.since(now));
+            let due = self.work.next_due(now).unwrap_or(now.plus(IDLE));
+            planned = due.min(now.plus(IDLE)).max(now);
+            let wait = planned.since(now);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 received = self.sockets.receive(&mut quotes) => {
                     received.context("cannot receive ICMP")?;
-                    for quote in quotes.drain(..) {
-                        self.work.answered(&quote, Mono::now());
-                    }
+                    self.take(&mut quotes);
                 }
                 Some(news) = inbox.recv() => match news {
                     News::Asked(asker, request) => self.work.submit(asker, request),
@@ -139,6 +149,12 @@ impl Served {
         }
     }
 
+    fn take(&mut self, quotes: &mut Vec<Quote>) {
+        for quote in quotes.drain(..) {
+            self.work.answered(&quote, Mono::now());
+        }
+    }
+
     fn send_due(&mut self) {
         while let Some(send) = self.work.next_send(Mono::now()) {
             if let Err(error) = self.sockets.send(&send.flow, send.ttl, send.token) {
@@ -153,11 +169,11 @@ impl Served {
             let Some(to) = self.askers.get(&asker) else {
                 continue;
             };
-            if !messages
-                .into_iter()
-                .all(|message| to.try_send(message).is_ok())
-            {
-                tracing::warn!(asker, "asker does not take its answers");
+            let mut told = messages.into_iter().map(|message| to.try_send(message));
+            if let Some(error) = told.find_map(Result::err) {
+                if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                    tracing::warn!(asker, "asker does not take its answers");
+                }
                 self.askers.remove(&asker);
                 self.work.forget(asker);
             }

@@ -51,6 +51,8 @@ pub(super) struct FlowState {
     pub(super) generation: u64,
     /// Its place in the queue of traces.
     pub(super) due: Option<Mono>,
+    /// Its place in the queue of rounds.
+    pub(super) round: Option<Mono>,
     /// The path, and since when it is known.
     pub(super) path: Option<(Mono, Path)>,
     /// The path before.
@@ -67,6 +69,7 @@ impl FlowState {
             routers,
             generation,
             due: None,
+            round: None,
             path: None,
             before: None,
             attempts: 0,

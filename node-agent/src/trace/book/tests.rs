@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::*;
-use crate::model::{Peer, RttHistogram, RttSummary, Tally, Target, TimestampMode, TrafficClass};
+use crate::model::{
+    FlowSource, OpenPort, Peer, PortActivity, PortHealth, RttHistogram, RttSummary, Tally, Target,
+    TimestampMode, TrafficClass,
+};
 
 fn at(ms: u64) -> Mono {
     Mono(Duration::from_secs(1000) + Duration::from_millis(ms))
@@ -22,8 +25,27 @@ fn locals() -> LocalRoutes {
     LocalRoutes::from([(local(), route)])
 }
 
+/// The local port as the data path sees it.
+pub(crate) fn health() -> PortHealth {
+    let address: std::net::Ipv4Addr = [10, 10, 1, 2].into();
+    PortHealth {
+        local: local(),
+        state: PortActivity::Probing,
+        open: Some(OpenPort {
+            gid: Some(address.to_ipv6_mapped()),
+            gid_index: 1,
+            flow_source: FlowSource::QpNumber,
+            distinct_flows: Some(4),
+            qpns: vec![17],
+            timestamps: TimestampMode::Software,
+            generation: 1,
+        }),
+        planned: true,
+    }
+}
+
 /// A target in group r2 with one flow per `(source port, routers)`.
-fn window(peer: u8, flows: &[(u16, Option<u8>)]) -> TargetWindow {
+pub(crate) fn window(peer: u8, flows: &[(u16, Option<u8>)]) -> TargetWindow {
     let address: std::net::Ipv4Addr = [10, 10, 2, peer].into();
     let target = Target {
         mesh: "m".into(),
@@ -330,8 +352,8 @@ fn more_hot_flows_than_requests_fit_take_turns() {
 fn a_tracer_that_went_away_is_asked_anew_and_one_that_hangs_is_noticed() {
     let mut desk = Desk::new(vec![window(2, &[(50_000, Some(3))])]);
     assert_eq!(desk.requests(0).len(), 1);
-    assert!(!desk.book.is_overdue(at(9000)));
-    assert!(desk.book.is_overdue(at(10_001)));
+    assert!(!desk.book.is_overdue(at(19_000)));
+    assert!(desk.book.is_overdue(at(20_001)));
     desk.book.disconnected(at(11_000));
     let again = desk.requests(11_000);
     assert_eq!(again.len(), 1);

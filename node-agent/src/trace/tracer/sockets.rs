@@ -76,6 +76,12 @@ impl Sockets {
             ready = self.icmp_v4.readable() => ready?,
             ready = v6 => ready?,
         }
+        self.drain(quotes);
+        Ok(())
+    }
+
+    /// Adds what routers have said so far, without waiting.
+    pub(super) fn drain(&self, quotes: &mut Vec<Quote>) {
         // With IPv4 the message has its IP header before it, with IPv6 it has not.
         drain(&self.icmp_v4, quotes, |_, message| {
             packet::quote_v4(message)
@@ -83,7 +89,6 @@ impl Sockets {
         if let Some(socket) = &self.icmp_v6 {
             drain(socket, quotes, packet::quote_v6);
         }
-        Ok(())
     }
 }
 

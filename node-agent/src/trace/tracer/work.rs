@@ -43,6 +43,8 @@ struct Sent {
     ttl: u8,
     at: Mono,
     deadline: Mono,
+    /// This process stood still meanwhile: that no answer was seen says nothing.
+    excused: bool,
 }
 
 /// See the module.
@@ -141,6 +143,7 @@ impl Work {
                 ttl,
                 at: now,
                 deadline,
+                excused: false,
             };
             self.sent.insert(token, sent);
             self.deadlines.push_back((deadline, token));
@@ -200,8 +203,25 @@ impl Work {
                 .get(&token)
                 .is_some_and(|sent| sent.deadline <= now);
             if due && let Some(sent) = self.sent.remove(&token) {
+                if sent.excused {
+                    self.uncount(&sent);
+                }
                 self.settle(sent.job);
             }
+        }
+    }
+
+    /// This process stood still until now: of the packets under way, those that stay without an answer were never sent, as far as
+    /// anybody is told.
+    pub fn stood_still(&mut self) {
+        self.sent.values_mut().for_each(|sent| sent.excused = true);
+    }
+
+    fn uncount(&mut self, sent: &Sent) {
+        let job = self.jobs.get_mut(&sent.job);
+        let hop = job.and_then(|job| job.hops.iter_mut().find(|hop| hop.ttl == sent.ttl));
+        if let Some(hop) = hop {
+            hop.sent = hop.sent.saturating_sub(1);
         }
     }
 

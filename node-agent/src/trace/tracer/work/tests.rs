@@ -79,6 +79,18 @@ fn a_router_that_does_not_answer_is_unknown_and_holds_nothing_up() {
 }
 
 #[test]
+fn silence_while_this_process_stood_still_is_not_counted() {
+    let mut work = work();
+    work.submit(1, request(9, 1, 3));
+    let sent = sends(&mut work, 0);
+    work.answered(&quote(&sent[0]), at(1));
+    work.stood_still();
+    work.answered(&quote(&sent[1]), at(600));
+    work.expire(at(601));
+    assert_eq!(told(&mut work), Some(vec![(1, 2, 2, true)]));
+}
+
+#[test]
 fn answers_that_fit_no_packet_are_ignored() {
     let mut work = work();
     work.submit(1, request(9, 1, 1));
