@@ -91,23 +91,22 @@ pub fn proxy_port() -> Result<u16> {
 }
 
 impl Cluster {
+    /// Starts what runs on this machine. The nodes follow with [`Self::bring_up`], so that this is known, and can be
+    /// ended, whatever becomes of them.
+    ///
+    /// # Errors
+    /// When a file cannot be written or a program is missing.
+    pub fn start(ground: &Ground<'_>) -> Result<Self> {
+        settings::write(ground)?;
+        let relay = relay(ground)?;
+        Ok(Self { relay })
+    }
+
     /// Makes a node of every host, one after the other, and waits until all are Ready.
     ///
     /// # Errors
     /// When a part does not come up; the message has what it logged.
-    pub async fn start(ground: Ground<'_>) -> Result<Self> {
-        settings::write(&ground)?;
-        let relay = relay(&ground)?;
-        let cluster = Self { relay };
-        let started = cluster.bring_up(&ground).await;
-        if let Err(error) = started {
-            cluster.relay.kill().await?;
-            return Err(error);
-        }
-        Ok(cluster)
-    }
-
-    async fn bring_up(&self, ground: &Ground<'_>) -> Result<()> {
+    pub async fn bring_up(ground: &Ground<'_>) -> Result<()> {
         let programs = [
             Tool::Containerd,
             Tool::ContainerdShim,

@@ -179,19 +179,23 @@ impl Rig {
         self.progress.say("starting the nodes");
         let guest = self.guest();
         let folder = self.folder().to_path_buf();
-        let started = Cluster::start(cluster::Ground {
-            layout: &self.layout,
+        let client = self.client.clone();
+        let fabric = self.fabric.clone();
+        let (layout, progress) = (self.layout.clone(), self.progress.clone());
+        let ground = cluster::Ground {
+            layout: &layout,
             folder: &folder,
             guest: &guest,
-            fabric: &self.fabric,
-            client: &self.client,
+            fabric: &fabric,
+            client: &client,
             api_port: self.state.plane.api_port(),
             proxy_port,
             lifetime: self.state.lifetime,
-            progress: &self.progress,
-        });
-        self.state.cluster = Some(started.await?);
-        self.save()
+            progress: &progress,
+        };
+        self.state.cluster = Some(Cluster::start(&ground)?);
+        self.save()?;
+        Cluster::bring_up(&ground).await
     }
 
     async fn start_product(&mut self) -> Result<()> {
