@@ -89,7 +89,11 @@ async fn seen(rig: &Rig, netns: &str, devices: &[String], filter: &str) -> Resul
         .script(&format!("listening on {netns}"), &script, MINUTE)
         .await?;
     let flow = |line: &str| parse(line).with_context(|| format!("not a packet: {line:?}"));
-    text.lines().map(flow).collect()
+    // tcpdump ends its output with an empty line when it is ended itself.
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(flow)
+        .collect()
 }
 
 /// The claim of the tracer, checked against the wire for every flow: the probes of each flow cross just the switches that its
