@@ -21,7 +21,7 @@ ps -eo stat,args | grep -c 'while :; do' || true
 pub async fn take(rig: &Rig) -> Result<Vec<String>> {
     let text = rig
         .guest()
-        .script("looking at the fabric", LOOK, Duration::from_secs(60))
+        .script("looking at the fabric", LOOK, Duration::from_secs(180))
         .await?;
     let mut lines: Vec<String> = text
         .lines()
