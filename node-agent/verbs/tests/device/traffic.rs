@@ -120,6 +120,18 @@ pub(crate) struct Pings {
     pub(crate) round_trips: Vec<Duration>,
 }
 
+/// An address handle. The kernel gives up a neighbour after a second, and what it asks on a cable that has just come up may be
+/// lost: asked again, as the agent does.
+fn reach(endpoint: &UdEndpoint, gid: Gid) -> AddressHandle {
+    let asked = Instant::now();
+    loop {
+        match endpoint.address(&peer(gid)) {
+            Ok(handle) => return handle,
+            Err(error) => assert!(asked.elapsed() < PATIENCE, "not reachable: {error}"),
+        }
+    }
+}
+
 /// Sends pings one after another, round robin over the queue pairs, and waits for each answer.
 pub(crate) async fn ping(
     endpoint: &mut UdEndpoint,
@@ -128,7 +140,7 @@ pub(crate) async fn ping(
     count: u64,
     patience: Duration,
 ) -> Pings {
-    let to = endpoint.address(&peer(gid)).expect("the peer is reachable");
+    let to = reach(endpoint, gid);
     let mut pings = Pings::default();
     let mut completions = Vec::new();
     for number in 0..count {
@@ -292,7 +304,7 @@ pub(crate) fn send_slots_run_out_and_come_back() -> Result<(), Failed> {
         };
         let mut endpoint = UdEndpoint::open(&config).expect("the device opens");
         let mut other = UdEndpoint::open(&config).expect("the device opens twice");
-        let to = endpoint.address(&peer(gid)).expect("the peer is reachable");
+        let to = reach(&endpoint, gid);
         let mut completions = Vec::new();
         for round in 0..3 {
             for token in 0..4 {
@@ -345,7 +357,7 @@ pub(crate) fn bursts_wake_the_sleeper_every_time() -> Result<(), Failed> {
     let (config, gid, qpn) = (pair.a.ipv4_config(2), echo.gid, echo.qpns[0]);
     pair.a.block_on(move || async move {
         let mut endpoint = UdEndpoint::open(&config).expect("the device opens");
-        let to = endpoint.address(&peer(gid)).expect("the peer is reachable");
+        let to = reach(&endpoint, gid);
         let mut completions = Vec::new();
         for burst in 0..500_u64 {
             let size = 1 + burst % 16;
@@ -395,7 +407,7 @@ pub(crate) fn unanswered_sends_free_their_slots_without_a_poll() -> Result<(), F
             ..config
         };
         let mut endpoint = UdEndpoint::open(&config).expect("the device opens");
-        let to = endpoint.address(&peer(gid)).expect("the peer is reachable");
+        let to = reach(&endpoint, gid);
         let all = async {
             for token in 0..100 {
                 while let Err(error) = endpoint.post(0, &to, 0xff_fff0, &[0; 128], token) {
