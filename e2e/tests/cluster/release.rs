@@ -152,8 +152,9 @@ async fn keys_have_arrived(rig: &Rig, wanted: &str) -> Result<()> {
     for host in rig.fabric().hosts() {
         until("the keys arrive", KEYS_WITHIN, async || {
             let pid = rig.agent_pid(&host.name).await?.context("an agent runs")?;
-            let script =
-                format!("cd /proc/{pid}/root/etc/rdmamesh/probe-keys && echo $(ls) $(cat active)");
+            let script = format!(
+                "cd /proc/{pid}/root && cd etc/rdmamesh/probe-keys && echo $(ls) $(cat active)"
+            );
             let found = rig
                 .guest()
                 .script("reading an agent's keys", &script, Duration::from_secs(60))
