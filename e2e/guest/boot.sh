@@ -8,6 +8,10 @@ mkdir -p /dev/pts /dev/shm /run/netns /run/lock
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# The kernel patches its own code when the first group with a controller is made; under software emulation a processor
+# that runs that code meanwhile may trip over it (oops "int3"). So it is done now, while nothing else runs.
+echo '+cpu +cpuset +memory +pids +hugetlb +io' >/sys/fs/cgroup/cgroup.subtree_control
+mkdir /sys/fs/cgroup/keep
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t debugfs debugfs /sys/kernel/debug

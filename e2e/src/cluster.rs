@@ -38,11 +38,8 @@ pub use settings::{pod_logs, pod_range};
 pub const PROXY_PORT: u16 = 8888;
 /// Where the guest keeps the programs of the nodes: in memory, since runc and the shim are started all the time.
 const PROGRAMS: &str = "/run/rig/bin";
-/// What kubelets want to limit, which the hosts' groups get from the root. Huge pages only cost here: what gathers them
-/// holds everybody up when processor time is short (seen as stalls of 20 s).
-const CONTROLLERS: &str = "\
-echo '+cpu +cpuset +memory +pids +hugetlb +io' >/sys/fs/cgroup/cgroup.subtree_control
-echo never >/sys/kernel/mm/transparent_hugepage/enabled";
+/// Huge pages only cost here: what gathers them holds everybody up when processor time is short (seen as stalls of 20 s).
+const NO_HUGE_PAGES: &str = "echo never >/sys/kernel/mm/transparent_hugepage/enabled";
 const PROXY_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a cluster is made in.
@@ -115,7 +112,7 @@ impl Cluster {
         ]
         .map(|tool| tool.path(ground.layout).display().to_string())
         .join(" ");
-        let prepare = format!("{CONTROLLERS}\nmkdir -p {PROGRAMS}\ncp {programs} {PROGRAMS}/");
+        let prepare = format!("{NO_HUGE_PAGES}\nmkdir -p {PROGRAMS}\ncp {programs} {PROGRAMS}/");
         ground
             .guest
             .script("preparing the guest for nodes", &prepare, PROXY_WITHIN)

@@ -23,6 +23,13 @@ const AGENT_PORT: u16 = 7000;
 /// Software emulation takes 5 s on an idle machine; a busy one much longer.
 const BOOT_WITHIN: Duration = Duration::from_secs(180);
 const CPUS: u32 = 2;
+const CONSOLE: &str = "logs/console.log";
+
+/// Whether the kernel of the guest of this name has said last that it cannot go on.
+pub fn kernel_died(layout: &Layout, name: &str) -> bool {
+    std::fs::read(layout.run(name).join(CONSOLE))
+        .is_ok_and(|console| String::from_utf8_lossy(&console).contains("Kernel panic"))
+}
 
 /// What a VM is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +77,7 @@ impl Vm {
         let spec = Spec {
             argv: qemu(layout, artefacts, &folder, machine, accelerator, port),
             env: Vec::new(),
-            log: folder.join("logs/console.log"),
+            log: folder.join(CONSOLE),
             lifetime: machine.lifetime,
         };
         let qemu = Child::start("qemu", &spec)?;

@@ -123,7 +123,7 @@ pub fn cgroup(host: &str) -> String {
 fn hog(host: &str) -> String {
     let group = format!("/sys/fs/cgroup/{}", cgroup(host));
     format!(
-        "mkdir -p {group}/hog /run/rig\necho +cpu > /sys/fs/cgroup/cgroup.subtree_control\n\
+        "mkdir -p {group}/hog /run/rig\n\
          echo '{HOGGED_QUOTA}' > {group}/cpu.max\n\
          for hog in $(seq {HOGS}); do\n  \
          setsid sh -c 'echo $$ > {group}/hog/cgroup.procs; while :; do :; done' </dev/null >/dev/null 2>&1 &\n  \

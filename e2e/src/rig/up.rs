@@ -14,10 +14,13 @@ use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::telemetry::Telemetry;
 use crate::tools::{self, Tool};
-use crate::vm::{Machine, Vm};
+use crate::vm::{self, Machine, Vm};
 
 /// A fabric of hundreds of namespaces takes a while under software emulation.
 const FABRIC_WITHIN: Duration = Duration::from_secs(300);
+
+/// How often a guest is booted whose kernel dies while the environment comes up.
+const BOOTS: u32 = 3;
 
 /// What to bring up.
 #[derive(Clone, Debug)]
@@ -46,13 +49,25 @@ pub enum World {
 
 impl Rig {
     /// Brings everything up: fabric and control plane at the same time, then the product. What a failed attempt has
-    /// started is ended again.
+    /// started is ended again. A guest whose kernel dies meanwhile, as emulated ones now and then do, is booted again.
     ///
     /// # Errors
     /// When an environment of this name is up, a program is missing, or a part does not come up; the message has what
     /// that part logged.
     pub async fn up(options: Options, progress: Progress) -> Result<Self> {
         let layout = Layout::of_workspace()?;
+        for _ in 1..BOOTS {
+            match Self::bring_up(layout.clone(), options.clone(), progress.clone()).await {
+                Err(error) if vm::kernel_died(&layout, &options.name) => {
+                    progress.say(format!("the guest's kernel died, again from the start: {error:#}"));
+                }
+                outcome => return outcome,
+            }
+        }
+        Self::bring_up(layout, options, progress).await
+    }
+
+    async fn bring_up(layout: Layout, options: Options, progress: Progress) -> Result<Self> {
         let fabric = Fabric::new(options.fabric)?;
         options.fabric.fits_vm()?;
         let folder = layout.run(&options.name);

@@ -11,7 +11,8 @@ use rdmamesh_e2e::runner::counters::{CounterLog, Outcomes, since};
 use rdmamesh_e2e::runner::fabric::FabricWorld;
 use rdmamesh_e2e::runner::view::SuspectView;
 
-const EVERY: Duration = Duration::from_millis(1_500);
+/// A reading starts a program in each host, which is dear under software emulation.
+const EVERY: Duration = Duration::from_secs(5);
 /// Watched on after the work is done: a loss shows in the status within seconds.
 const AFTERWARDS: Duration = Duration::from_secs(12);
 
