@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::condition::{Condition, conditions_schema};
 use crate::mesh::WorkloadRef;
 
+/// [`PortStatus::state`] of a port that is up.
+pub const PORT_ACTIVE: &str = "Active";
+/// [`PortStatus::state`] of a port that the plan names and the kernel does not show to the agent.
+pub const PORT_ABSENT: &str = "Absent";
+
 /// Nothing is asked of a node: everything is in the status.
 #[expect(
     clippy::duplicated_attributes,
@@ -92,9 +97,9 @@ pub struct PortStatus {
     pub port: u8,
     /// `Ethernet`, `InfiniBand`, or what the kernel says.
     pub link_layer: String,
-    /// `Active`, `Down`, `Init`, `Armed`, or what the kernel says.
+    /// `Active`, `Down`, `Init`, `Armed`, or what the kernel says; `Absent` where it shows no such port.
     pub state: String,
-    /// `LinkUp`, `Polling`, `Disabled`, or what the kernel says.
+    /// `LinkUp`, `Polling`, `Disabled`, or what the kernel says; empty where the port is absent.
     pub physical_state: String,
     /// Signalling rate, for example `400 Gb/sec`.
     #[serde(skip_serializing_if = "Option::is_none")]

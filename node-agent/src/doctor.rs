@@ -3,7 +3,7 @@
 //! [`machine::Machine`] is read by the inventory together with the devices (blocking); [`examine`] is pure. The results
 //! stand in `RdmaNode.status.doctor`, their summary in its condition `DoctorPassed`, and [`command`] prints them.
 
-use rdmamesh_api::node::{DoctorOutcome, DoctorResult, PortStatus};
+use rdmamesh_api::node::{DoctorOutcome, DoctorResult, PORT_ABSENT, PortStatus};
 
 use crate::inventory::Survey;
 
@@ -38,7 +38,7 @@ impl<'a> Subject<'a> {
     /// Ports that the kernel shows.
     fn present(&self) -> impl Iterator<Item = &'a PortStatus> {
         let ports = self.ports.iter();
-        ports.filter(|port| port.state != crate::inventory::ABSENT)
+        ports.filter(|port| port.state != PORT_ABSENT)
     }
 
     fn has_ports(&self) -> bool {

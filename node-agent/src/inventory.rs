@@ -17,7 +17,6 @@ use crate::model::{LocalPort, PortActivity, PortHealth};
 use crate::publish::{condition, kube_time};
 use crate::trace::client::TracingState;
 
-pub(crate) use port::ABSENT;
 pub use survey::{Survey, survey};
 pub use watch::{Sources, run, same_but_time};
 

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp as Instant;
 use rdmamesh_api::GoDuration;
 use rdmamesh_api::assignment::{self, MeshReport, RnicReport};
-use rdmamesh_api::node::PortStatus;
+use rdmamesh_api::node::{PORT_ABSENT, PORT_ACTIVE, PortStatus};
 use rdmamesh_fabric::diagnose::{
     AgentState, Anomaly, AnomalyKind, Evidence, Hop, LinkTally, LossyPath, NodeEvidence, PortFact,
     PortState, Report, RnicTally,
@@ -18,7 +18,7 @@ use rdmamesh_fabric::plan::NodeState;
 use rdmamesh_fabric::{NodeName, RnicName, Timestamp};
 
 use crate::planning::InForce;
-use crate::select::{ACTIVE, Picked};
+use crate::select::Picked;
 use crate::unanswered::Unanswered;
 use crate::validate::{ValidMesh, planned_class};
 use crate::watch::{AssignmentView, InventoryView, Views};
@@ -213,6 +213,7 @@ fn ports(
         let gone = PortStatus {
             device: rnic.device.to_string(),
             port: rnic.port,
+            state: PORT_ABSENT.to_owned(),
             ..PortStatus::default()
         };
         if !is_listed && mesh.devices.picks(&gone) == Picked::No {
@@ -227,13 +228,13 @@ fn port(mesh: &ValidMesh, port: &PortStatus) -> PortFact {
         device: port.device.as_str().into(),
         port: port.port,
         selected: mesh.devices.picks(port) != Picked::No,
-        state: if port.state == ACTIVE {
-            PortState::Active
-        } else {
-            PortState::Down {
-                state: Arc::from(port.state.as_str()),
+        state: match port.state.as_str() {
+            PORT_ACTIVE => PortState::Active,
+            PORT_ABSENT => PortState::Absent,
+            state => PortState::Down {
+                state: Arc::from(state),
                 physical: Arc::from(port.physical_state.as_str()),
-            }
+            },
         },
     }
 }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 use rdmamesh_api::RdmaNodeStatus;
-use rdmamesh_api::node::{GidStatus, PortStatus};
+use rdmamesh_api::node::{GidStatus, PORT_ACTIVE, PortStatus};
 use rdmamesh_fabric::diagnose::Planned;
 use rdmamesh_fabric::plan::{NodeState, plan};
 use serde_json::{Value, json};
 
 use crate::input::plan_input;
 use crate::planning::InForce;
-use crate::select::ACTIVE;
 use crate::validate::{ValidMesh, validate};
 use crate::watch::{
     AssignmentView, Caches, Flaps, InventoryView, Marks, MeshView, NodeView, View, Views,
@@ -68,7 +67,7 @@ pub(crate) fn inventory(number: u8) -> InventoryView {
                 device: "rxe0".to_owned(),
                 port: 1,
                 link_layer: "Ethernet".to_owned(),
-                state: ACTIVE.to_owned(),
+                state: PORT_ACTIVE.to_owned(),
                 usable: true,
                 gids: vec![GidStatus {
                     index: 1,

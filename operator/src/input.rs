@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::core::SelectorExt;
-use rdmamesh_api::node::PortStatus;
+use rdmamesh_api::node::{PORT_ACTIVE, PortStatus};
 use rdmamesh_fabric::plan::{Availability, Member, MeshInput, NodeState, PlanInput, Rnic};
 
-use crate::select::{ACTIVE, Picked};
+use crate::select::Picked;
 use crate::validate::ValidMesh;
 use crate::watch::{AssignmentView, EntryView, InventoryView, NodeView, Views};
 
@@ -130,11 +130,11 @@ fn availability(
     port: &PortStatus,
     assigned: bool,
 ) -> Result<(u16, rdmamesh_fabric::plan::Address), String> {
-    if port.state != ACTIVE {
-        return Err(format!(
-            "its port is {} ({})",
-            port.state, port.physical_state
-        ));
+    if port.state != PORT_ACTIVE {
+        return Err(match port.physical_state.as_str() {
+            "" => format!("its port is {}", port.state),
+            physical => format!("its port is {} ({physical})", port.state),
+        });
     }
     if !port.usable && !assigned {
         let why = port

@@ -10,9 +10,6 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rdmamesh_api::node::PortStatus;
 
-/// State of a port that is up, as agents write it.
-pub const ACTIVE: &str = "Active";
-
 /// The address that a GID stands for: the IPv4 address of a mapped one.
 pub(crate) fn gid_address(gid: &str) -> Option<IpAddr> {
     let gid: Ipv6Addr = gid.parse().ok()?;

@@ -1,7 +1,7 @@
 //! Are there devices, can they be opened, are their ports up?
 
 use nix::errno::Errno;
-use rdmamesh_api::node::{DoctorOutcome, DoctorResult, PortStatus};
+use rdmamesh_api::node::{DoctorOutcome, DoctorResult, PORT_ABSENT, PORT_ACTIVE, PortStatus};
 
 use super::machine::NodeState;
 use super::{Subject, ill, name, netdev, pass, severity};
@@ -139,7 +139,7 @@ pub(super) fn port_state(subject: &Subject<'_>) -> DoctorResult {
     let down: Vec<&PortStatus> = subject
         .ports
         .iter()
-        .filter(|port| port.state != "Active")
+        .filter(|port| port.state != PORT_ACTIVE)
         .collect();
     let Some(first) = down.first() else {
         return pass(check, "every port is Active");
@@ -149,6 +149,10 @@ pub(super) fn port_state(subject: &Subject<'_>) -> DoctorResult {
         .map(|port| format!("{} is {}", name(port), port.state))
         .collect();
     let remedy = match (&*first.link_layer, &*first.physical_state) {
+        _ if first.state == PORT_ABSENT => format!(
+            "is {} still plugged in, and its driver loaded? (`rdma link`, `dmesg`)",
+            first.device
+        ),
         ("InfiniBand", _) => {
             "is the cable plugged in and a subnet manager running? (`sminfo`)".to_owned()
         }

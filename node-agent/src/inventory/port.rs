@@ -1,15 +1,13 @@
 //! One port of the inventory: what the kernel shows, what the data path does with it, and whether it
 //! can be used.
 
-use rdmamesh_api::node::{GidStatus, PortStatus};
+use rdmamesh_api::node::{GidStatus, PORT_ABSENT, PortStatus};
 use rdmamesh_verbs::{DeviceInfo, GidKind, LinkLayer, PortInfo, PortState};
 
 use super::Facts;
 use crate::model::{LocalPort, PortActivity, PortHealth};
 use crate::publish::api_timestamps;
 
-/// State of a port that the plan names and the kernel does not show.
-pub(crate) const ABSENT: &str = "Absent";
 /// Longest GID table that the API takes.
 const MAX_GIDS: usize = 32;
 /// Longest list of queue pair numbers that the API takes.
@@ -61,7 +59,7 @@ pub(super) fn absent(facts: &Facts<'_>, local: &LocalPort) -> PortStatus {
     PortStatus {
         device: local.device.to_string(),
         port: local.port,
-        state: ABSENT.to_owned(),
+        state: PORT_ABSENT.to_owned(),
         usable: false,
         reason: Some(reason),
         ..PortStatus::default()

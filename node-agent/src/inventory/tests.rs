@@ -1,4 +1,4 @@
-use rdmamesh_api::node::DoctorOutcome;
+use rdmamesh_api::node::{DoctorOutcome, PORT_ABSENT};
 use rdmamesh_verbs::{
     Gid, GidEntry, GidKind, LinkLayer, Netdev, PhysicalState, PortInfo, PortNum, PortState, Rate,
 };
@@ -155,7 +155,7 @@ fn a_planned_port_that_vanished_is_listed_as_absent_with_the_reason() {
         &[health("rxe0", released, false)],
         &["rxe0"],
     );
-    assert_eq!(status.ports[0].state, "Absent");
+    assert_eq!(status.ports[0].state, PORT_ABSENT);
     assert_eq!(
         status.ports[0].reason.as_deref(),
         Some("the device was removed")

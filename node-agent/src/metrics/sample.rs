@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use rdmamesh_api::RdmaNodeStatus;
+use rdmamesh_api::node::PORT_ACTIVE;
 
 use super::table::{self, CARDINALITY_LIMIT, Instrument, Kind, Metric, TABLE};
 use crate::anomaly::Kind as AnomalyKind;
@@ -295,7 +296,7 @@ fn add_plan(sheet: &mut Sheet<'_>, inputs: &Inputs<'_>) {
 fn add_ports(sheet: &mut Sheet<'_>, inputs: &Inputs<'_>) {
     for port in inputs.inventory.map_or(&[][..], |status| &status.ports) {
         let values: Values<'_> = &[&port.device, &port.port];
-        let active = f64::from(u8::from(port.state == "Active"));
+        let active = f64::from(u8::from(port.state == PORT_ACTIVE));
         sheet.number(Metric::PortActive, values, active);
     }
     for port in inputs.ports {

@@ -97,12 +97,19 @@ fn a_port_says_whether_it_is_selected_and_up() {
         let mut storage = status.ports[0].clone();
         storage.device = "mlx5_9".to_owned();
         status.ports[0].state = "Down".to_owned();
-        status.ports.push(storage);
+        let absent = PortStatus {
+            device: "rxe0".to_owned(),
+            port: 2,
+            state: PORT_ABSENT.to_owned(),
+            ..PortStatus::default()
+        };
+        status.ports.extend([storage, absent]);
     }
     let nodes = of(&mesh, vec![], vec![ports], 1);
     let facts = nodes[0].ports.as_ref().expect("there is an inventory");
     assert!(facts[0].selected && matches!(facts[0].state, PortState::Down { .. }));
     assert!(!facts[1].selected && facts[1].state == PortState::Active);
+    assert!(facts[2].selected && facts[2].state == PortState::Absent);
 }
 
 #[test]

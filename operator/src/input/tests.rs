@@ -1,7 +1,7 @@
 //! Who takes part in a mesh.
 
 use rdmamesh_api::RdmaNodeStatus;
-use rdmamesh_api::node::GidStatus;
+use rdmamesh_api::node::{GidStatus, PORT_ABSENT};
 use serde_json::json;
 
 use super::*;
@@ -40,7 +40,7 @@ fn port(device: &str, edit: impl FnOnce(&mut PortStatus)) -> PortStatus {
         device: device.to_owned(),
         port: 1,
         link_layer: "Ethernet".to_owned(),
-        state: ACTIVE.to_owned(),
+        state: PORT_ACTIVE.to_owned(),
         usable: true,
         gids: vec![GidStatus {
             index: 1,
@@ -154,6 +154,10 @@ fn a_usable_rnic_carries_its_gid_and_a_down_one_its_reason() {
             port.usable = false;
             port.reason = Some("no permission to open uverbs2".to_owned());
         }),
+        port("rxe3", |port| {
+            port.state = PORT_ABSENT.to_owned();
+            port.physical_state = String::new();
+        }),
     ];
     let members = members_of(
         json!({}),
@@ -169,6 +173,7 @@ fn a_usable_rnic_carries_its_gid_and_a_down_one_its_reason() {
     };
     assert!(reason(&rnics[1]).contains("Down (Disabled)"));
     assert!(reason(&rnics[2]).contains("uverbs2"));
+    assert_eq!(reason(&rnics[3]), "its port is Absent");
 }
 
 /// Else taking it out of the plan would make its agent let go of it, find it usable again, and so on.

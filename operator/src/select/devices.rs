@@ -3,9 +3,9 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use ipnet::IpNet;
 use rdmamesh_api::mesh::DeviceSelection;
-use rdmamesh_api::node::PortStatus;
+use rdmamesh_api::node::{PORT_ACTIVE, PortStatus};
 
-use super::{ACTIVE, addresses};
+use super::addresses;
 
 /// Compiled `devices` of a mesh.
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl DeviceFilter {
         };
         if addresses(port).any(|address| route.contains(&address)) {
             Picked::Yes
-        } else if port.state != ACTIVE && addresses(port).next().is_none() {
+        } else if port.state != PORT_ACTIVE && addresses(port).next().is_none() {
             Picked::Untold
         } else {
             Picked::No
@@ -149,7 +149,7 @@ mod tests {
         PortStatus {
             device: device.to_owned(),
             port: number,
-            state: ACTIVE.to_owned(),
+            state: PORT_ACTIVE.to_owned(),
             gids: gids
                 .iter()
                 .map(|gid| GidStatus {

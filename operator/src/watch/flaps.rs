@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use rdmamesh_api::node::PortStatus;
-
-use crate::select::ACTIVE;
+use rdmamesh_api::node::{PORT_ACTIVE, PortStatus};
 
 /// A port that stayed up for this long after it went down has no past.
 const FORGET: Duration = Duration::from_secs(600);
@@ -112,7 +110,7 @@ fn key(port: &PortStatus) -> (String, u8) {
 }
 
 fn is_up(port: &PortStatus) -> bool {
-    port.state == ACTIVE
+    port.state == PORT_ACTIVE
 }
 
 fn is_listed_up(ports: &[PortStatus], port: &PortStatus) -> bool {
@@ -135,7 +133,7 @@ mod tests {
         vec![PortStatus {
             device: "rxe0".to_owned(),
             port: 1,
-            state: if up { ACTIVE } else { "Down" }.to_owned(),
+            state: if up { PORT_ACTIVE } else { "Down" }.to_owned(),
             ..PortStatus::default()
         }]
     }

@@ -104,3 +104,19 @@ fn ports_must_be_active() {
     patient.ports.remove(0);
     patient.expect("PortActive", Fail, &["b:1 is Down"]);
 }
+
+#[test]
+fn a_port_that_is_missed_is_looked_for_and_not_brought_up() {
+    let mut patient = Patient::healthy();
+    patient.ports[1] = PortStatus {
+        device: "b".to_owned(),
+        port: 1,
+        state: PORT_ABSENT.to_owned(),
+        ..PortStatus::default()
+    };
+    patient.expect(
+        "PortActive",
+        Warn,
+        &["b:1 is Absent", "is b still plugged in"],
+    );
+}

@@ -237,11 +237,13 @@ pub struct PortFact {
 pub enum PortState {
     /// Up.
     Active,
+    /// Not there: the kernel shows no such port to the agent that should probe with it.
+    Absent,
     /// Not up.
     Down {
         /// Logical state as the kernel names it: `Down`, `Init`, `Armed`, …
         state: Arc<str>,
-        /// Physical state as the kernel names it: `Disabled`, `Polling`, …
+        /// Physical state as the kernel names it: `Disabled`, `Polling`, …; empty where it does not say.
         physical: Arc<str>,
     },
 }

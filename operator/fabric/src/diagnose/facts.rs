@@ -20,7 +20,7 @@ pub(super) enum Standing<'a> {
     Active,
     /// Its port is not up.
     Down { state: &'a str, physical: &'a str },
-    /// The agent lists its node's ports, and this is not among them.
+    /// The agent lists its node's ports, and this is not among them or marked as absent.
     Gone,
     /// Nobody whose word holds says anything about it.
     Unknown,
@@ -146,6 +146,7 @@ impl<'a> Facts<'a> {
             None => Standing::Gone,
             Some(port) => match &port.state {
                 PortState::Active => Standing::Active,
+                PortState::Absent => Standing::Gone,
                 PortState::Down { state, physical } => Standing::Down { state, physical },
             },
         }

@@ -26,11 +26,17 @@ pub(super) fn ratio(part: u64, whole: u64) -> Option<f64> {
 /// About an RNIC whose port is not active or gone; `None` where it is not that.
 pub(super) fn rnic(rnic: &RnicName, standing: Standing<'_>) -> Option<String> {
     let sentence = match standing {
-        Standing::Down { state, physical } => format!(
-            "{rnic}: its own agent reports port {} in state {state} (physical state {physical}); \
-             check cable, transceiver and switch port",
-            rnic.port
-        ),
+        Standing::Down { state, physical } => {
+            let physical = match physical {
+                "" => String::new(),
+                physical => format!(" (physical state {physical})"),
+            };
+            format!(
+                "{rnic}: its own agent reports port {} in state {state}{physical}; \
+                 check cable, transceiver and switch port",
+                rnic.port
+            )
+        }
         Standing::Gone => format!(
             "{rnic}: its own agent no longer finds the device; it was removed, or its driver failed \
              (see the kernel log of {})",

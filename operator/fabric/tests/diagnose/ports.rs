@@ -29,15 +29,27 @@ fn a_port_that_went_down_is_a_suspect_by_itself() {
 
 #[test]
 fn a_device_that_disappeared_is_a_suspect_by_itself() {
-    let mut evidence = healthy(3);
-    evidence.host(2).ports = Some(Vec::new());
-    let verdict = settled(3).after(1, &evidence);
-    assert_named(&verdict, &["host2/rxe0"]);
-    assert!(
-        verdict.suspects[0]
-            .evidence
-            .contains("no longer finds the device")
-    );
+    let mut unlisted = healthy(3);
+    unlisted.host(2).ports = Some(Vec::new());
+    // An agent that misses a port of its plan says so.
+    let absent = healthy(3).port(2, PortState::Absent);
+    for evidence in [unlisted, absent] {
+        let verdict = settled(3).after(1, &evidence);
+        assert_named(&verdict, &["host2/rxe0"]);
+        let said = &verdict.suspects[0].evidence;
+        assert!(said.contains("no longer finds the device"), "{said}");
+    }
+}
+
+#[test]
+fn a_port_without_a_physical_state_is_described_without_one() {
+    let init = PortState::Down {
+        state: Arc::from("Init"),
+        physical: Arc::from(""),
+    };
+    let verdict = settled(3).after(1, &healthy(3).port(2, init));
+    let said = &verdict.suspects[0].evidence;
+    assert!(said.contains("port 1 in state Init; check"), "{said}");
 }
 
 #[test]
