@@ -10,7 +10,7 @@ use rdmamesh_api::assignment::{AssignedRnic, MeshAssignment, RdmaProbeAssignment
 
 use crate::model::{GidIndex, LocalPort, PortPlan, ProbePlan, Target};
 
-pub(crate) mod target;
+mod target;
 
 /// Reasons kept per mesh; further ones are only counted.
 const REASONS_KEPT: usize = 3;

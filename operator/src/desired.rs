@@ -11,8 +11,6 @@ use rdmamesh_api::mesh::TrafficClass;
 use rdmamesh_fabric::NodeName;
 use rdmamesh_fabric::plan::{Address, AssignedTarget, LocalRnic, MeshPlan, NodeAssignment};
 
-use crate::validate::api_class;
-
 /// What all assignments together are to hold.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
@@ -60,7 +58,7 @@ fn entry(mesh: &str, assignment: &NodeAssignment) -> MeshAssignment {
         .classes
         .iter()
         .map(|(class, probing)| AssignedClass {
-            class: api_class(*class),
+            class: (*class).into(),
             interval: probing.interval.into(),
             timeout: probing.timeout.into(),
         });
@@ -99,7 +97,7 @@ fn target(target: &AssignedTarget) -> Target {
         Address::InfiniBand { lid, gid } => (gid, Some(lid)),
     };
     Target {
-        class: api_class(target.class),
+        class: target.class.into(),
         node: target.peer.node.to_string(),
         device: target.peer.device.to_string(),
         port: target.peer.port,

@@ -20,7 +20,7 @@ use rdmamesh_fabric::{NodeName, RnicName, Timestamp};
 use crate::planning::InForce;
 use crate::select::Picked;
 use crate::unanswered::Unanswered;
-use crate::validate::{ValidMesh, planned_class};
+use crate::validate::ValidMesh;
 use crate::watch::{AssignmentView, InventoryView, Views};
 
 /// An agent writes at least every 5 minutes ± 10 %; one write may get lost, two may not.
@@ -173,7 +173,7 @@ fn anomaly(anomaly: &assignment::Anomaly) -> Option<Anomaly> {
         },
         device: anomaly.device.as_str().into(),
         port: anomaly.port,
-        class: planned_class(anomaly.class),
+        class: anomaly.class.into(),
         target,
         flow: anomaly.flow,
         sent: anomaly.sent,

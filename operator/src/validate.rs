@@ -13,8 +13,7 @@ use rdmamesh_api::RdmaMeshSpec;
 use rdmamesh_api::mesh::{Actions, ProbeClass, ProbeClassSpec, TaintMode};
 use rdmamesh_fabric::diagnose::Tolerance;
 use rdmamesh_fabric::plan::{
-    Budget, Classes, MeshPolicy, ProbeClass as PlannedClass, Probing, Thresholds, Topology,
-    TrafficClass,
+    Budget, Classes, MeshPolicy, Probing, Thresholds, Topology, TrafficClass,
 };
 
 use crate::select::{DeviceFilter, DeviceFilterError, GidChoice, GidChoiceError};
@@ -182,7 +181,7 @@ fn classes(spec: &RdmaMeshSpec) -> Classes {
                 interval: interval.unwrap_or(class.defaults().interval),
                 timeout: settings.timeout.get(),
             };
-            (planned_class(class), probing)
+            (class.into(), probing)
         })
         .collect()
 }
@@ -248,32 +247,6 @@ fn number<N: TryFrom<i32, Error = TryFromIntError>>(
         allowed,
         source,
     })
-}
-
-/// The planner's name of a class.
-#[must_use]
-pub const fn planned_class(class: ProbeClass) -> PlannedClass {
-    match class {
-        ProbeClass::TorMesh => PlannedClass::TorMesh,
-        ProbeClass::InterTor => PlannedClass::InterTor,
-        ProbeClass::Rail => PlannedClass::Rail,
-        ProbeClass::HostMesh => PlannedClass::HostMesh,
-        ProbeClass::Service => PlannedClass::Service,
-        ProbeClass::Control => PlannedClass::Control,
-    }
-}
-
-/// The API's name of a class.
-#[must_use]
-pub const fn api_class(class: PlannedClass) -> ProbeClass {
-    match class {
-        PlannedClass::TorMesh => ProbeClass::TorMesh,
-        PlannedClass::InterTor => ProbeClass::InterTor,
-        PlannedClass::Rail => ProbeClass::Rail,
-        PlannedClass::HostMesh => ProbeClass::HostMesh,
-        PlannedClass::Service => ProbeClass::Service,
-        PlannedClass::Control => ProbeClass::Control,
-    }
 }
 
 #[cfg(test)]

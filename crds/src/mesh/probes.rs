@@ -105,6 +105,37 @@ impl fmt::Display for ProbeClass {
     }
 }
 
+/// The planner's class of the same name.
+#[cfg(feature = "fabric")]
+impl From<ProbeClass> for rdmamesh_fabric::plan::ProbeClass {
+    fn from(class: ProbeClass) -> Self {
+        match class {
+            ProbeClass::TorMesh => Self::TorMesh,
+            ProbeClass::InterTor => Self::InterTor,
+            ProbeClass::Rail => Self::Rail,
+            ProbeClass::HostMesh => Self::HostMesh,
+            ProbeClass::Service => Self::Service,
+            ProbeClass::Control => Self::Control,
+        }
+    }
+}
+
+/// The API's class of the same name.
+#[cfg(feature = "fabric")]
+impl From<rdmamesh_fabric::plan::ProbeClass> for ProbeClass {
+    fn from(class: rdmamesh_fabric::plan::ProbeClass) -> Self {
+        use rdmamesh_fabric::plan::ProbeClass as Planned;
+        match class {
+            Planned::TorMesh => Self::TorMesh,
+            Planned::InterTor => Self::InterTor,
+            Planned::Rail => Self::Rail,
+            Planned::HostMesh => Self::HostMesh,
+            Planned::Service => Self::Service,
+            Planned::Control => Self::Control,
+        }
+    }
+}
+
 /// A name that is none of the probe classes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -152,6 +183,20 @@ impl Default for ProbeClassSpec {
             timeout: GoDuration::from_millis(500),
             enabled: true,
             coverage: None,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "fabric"))]
+mod tests {
+    use super::ProbeClass;
+
+    #[test]
+    fn the_planner_calls_every_class_the_same() {
+        for class in ProbeClass::ALL {
+            let planned = rdmamesh_fabric::plan::ProbeClass::from(class);
+            assert_eq!(planned.as_str(), class.as_str());
+            assert_eq!(ProbeClass::from(planned), class);
         }
     }
 }

@@ -89,7 +89,7 @@ impl<'a> Context<'a> {
         Ok(Target {
             mesh: Arc::clone(&self.name),
             mesh_id: self.id,
-            class: class(wanted.class),
+            class: wanted.class.into(),
             local_group: Arc::clone(local_group),
             traffic_class: self.traffic_class(&wanted.traffic_class)?,
             peer,
@@ -105,7 +105,7 @@ impl<'a> Context<'a> {
     /// budgeted an exchange per interval with every peer RNIC, slowed down as the RDMA probes are; one per peer host is enough.
     pub(super) fn control(&self, target: &Target) -> Option<Target> {
         let baseline = self.settings(ApiClass::Control)?;
-        let planned = self.settings(api_class(target.class))?.interval.get();
+        let planned = self.settings(target.class.into())?.interval.get();
         let stretch = target.interval.as_secs_f64() / planned.as_secs_f64();
         let interval = baseline.interval.get();
         let stretched = Duration::try_from_secs_f64(interval.as_secs_f64() * stretch.max(1.0));
@@ -182,29 +182,6 @@ impl<'a> Context<'a> {
             return Err(BadTarget::Timeout(wanted.as_str()));
         }
         Ok(timeout)
-    }
-}
-
-const fn class(api: ApiClass) -> ProbeClass {
-    match api {
-        ApiClass::TorMesh => ProbeClass::TorMesh,
-        ApiClass::InterTor => ProbeClass::InterTor,
-        ApiClass::Rail => ProbeClass::Rail,
-        ApiClass::HostMesh => ProbeClass::HostMesh,
-        ApiClass::Service => ProbeClass::Service,
-        ApiClass::Control => ProbeClass::Control,
-    }
-}
-
-/// The API's name for a class.
-pub(crate) const fn api_class(class: ProbeClass) -> ApiClass {
-    match class {
-        ProbeClass::TorMesh => ApiClass::TorMesh,
-        ProbeClass::InterTor => ApiClass::InterTor,
-        ProbeClass::Rail => ApiClass::Rail,
-        ProbeClass::HostMesh => ApiClass::HostMesh,
-        ProbeClass::Service => ApiClass::Service,
-        ProbeClass::Control => ApiClass::Control,
     }
 }
 

@@ -21,7 +21,6 @@ use super::settled::{Idle, Settled};
 use crate::anomaly::{Finding, windows};
 use crate::model::{LocalPort, ProbeClass, RttHistogram, TargetWindow, TickReport, TimestampMode};
 use crate::passive::PortErrors;
-use crate::plan::target::api_class;
 use crate::plan::{AgentPlan, MeshPlan};
 
 /// Hops of a path that the API takes at most.
@@ -266,7 +265,7 @@ fn anomaly(anomaly: diagnose::Anomaly) -> Anomaly {
         },
         device: anomaly.device.to_string(),
         port: anomaly.port,
-        class: api_class(anomaly.class),
+        class: anomaly.class.into(),
         target: anomaly.target.to_string(),
         flow: anomaly.flow,
         sent: anomaly.sent,
