@@ -36,6 +36,7 @@ pub mod rungs;
 pub mod runner;
 pub mod scenario;
 pub mod score;
+pub mod suite;
 pub mod telemetry;
 pub mod tools;
 pub mod vm;

@@ -8,9 +8,8 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use rdmamesh_api::RdmaNode;
 use rdmamesh_e2e::control_plane::credentials::{self, Credential};
 use rdmamesh_e2e::control_plane::{ControlPlane, nodes};
+use rdmamesh_e2e::suite::SharedPlane;
 use serde_json::json;
-
-use crate::Shared;
 
 /// A client as an agent of this node has it.
 async fn agent(plane: &ControlPlane, node: &str) -> Result<kube::Client> {
@@ -45,7 +44,7 @@ async fn make_node(client: &kube::Client, name: &str, last: u8) -> Result<()> {
 }
 
 /// An agent's token is bound to its Node, and the admission policy holds it to that.
-pub fn an_agent_writes_only_its_own_node(shared: &Shared) -> Result<()> {
+pub fn an_agent_writes_only_its_own_node(shared: &SharedPlane) -> Result<()> {
     let plane = shared.plane()?;
     shared.wait(async {
         let admin = plane.client().await?;
@@ -79,7 +78,7 @@ pub fn an_agent_writes_only_its_own_node(shared: &Shared) -> Result<()> {
 }
 
 /// What the scenarios' `apiServerDown` relies on, with a control plane of its own.
-pub fn objects_survive_an_api_server_restart(shared: &Shared) -> Result<()> {
+pub fn objects_survive_an_api_server_restart(shared: &SharedPlane) -> Result<()> {
     shared.wait(async {
         let mut plane = ControlPlane::start().await?;
         let client = plane.client().await?;

@@ -5,12 +5,12 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use kube::api::{Api, Patch, PatchParams};
 use rdmamesh_api::RdmaMesh;
+use rdmamesh_e2e::suite::SharedPlane;
 use rdmamesh_e2e::tools::Tool;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::Shared;
 use crate::objects::with_mesh;
 
 /// What a kubectl call printed.
@@ -20,7 +20,7 @@ struct Printed {
     err: String,
 }
 
-async fn kubectl(shared: &Shared, arguments: &[&str], input: &str) -> Result<Printed> {
+async fn kubectl(shared: &SharedPlane, arguments: &[&str], input: &str) -> Result<Printed> {
     let mut child = Command::new(Tool::Kubectl.path(&shared.layout))
         .args(arguments)
         .env("KUBECONFIG", shared.plane()?.admin_kubeconfig())
@@ -41,7 +41,7 @@ async fn kubectl(shared: &Shared, arguments: &[&str], input: &str) -> Result<Pri
     })
 }
 
-async fn printed(shared: &Shared, arguments: &[&str]) -> Result<String> {
+async fn printed(shared: &SharedPlane, arguments: &[&str]) -> Result<String> {
     let printed = kubectl(shared, arguments, "").await?;
     ensure!(
         printed.ok,
@@ -53,7 +53,7 @@ async fn printed(shared: &Shared, arguments: &[&str]) -> Result<String> {
 }
 
 /// The documentation is there, with type and meaning of each field.
-pub fn explain_describes_the_probes(shared: &Shared) -> Result<()> {
+pub fn explain_describes_the_probes(shared: &SharedPlane) -> Result<()> {
     shared.plane()?;
     shared.wait(async {
         let text = printed(shared, &["explain", "rdmamesh.spec.probes"]).await?;
@@ -103,7 +103,7 @@ fn ill() -> Value {
 }
 
 /// The columns that design promises, filled from the status.
-pub fn get_shows_the_columns(shared: &Shared) -> Result<()> {
+pub fn get_shows_the_columns(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let api: Api<RdmaMesh> = Api::all(client.clone());
     shared.wait(with_mesh(&client, "columns", json!({}), async |_| {
@@ -138,7 +138,7 @@ pub fn get_shows_the_columns(shared: &Shared) -> Result<()> {
 }
 
 /// `rmesh`, `rpa`, `rnode`, and all of them as category `rdma`.
-pub fn knows_the_short_names(shared: &Shared) -> Result<()> {
+pub fn knows_the_short_names(shared: &SharedPlane) -> Result<()> {
     shared.plane()?;
     shared.wait(async {
         for short in ["rmesh", "rpa", "rnode", "rdma"] {
@@ -168,7 +168,7 @@ pub fn knows_the_short_names(shared: &Shared) -> Result<()> {
 }
 
 /// `kubectl wait --for=condition=…` ends when the status says so, and fails when it does not.
-pub fn wait_sees_the_conditions(shared: &Shared) -> Result<()> {
+pub fn wait_sees_the_conditions(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let api: Api<RdmaMesh> = Api::all(client.clone());
     shared.wait(with_mesh(&client, "waited", json!({}), async |_| {
@@ -210,7 +210,7 @@ pub fn wait_sees_the_conditions(shared: &Shared) -> Result<()> {
 }
 
 /// The generated definitions and a mesh go in without a warning.
-pub fn apply_warns_about_nothing(shared: &Shared) -> Result<()> {
+pub fn apply_warns_about_nothing(shared: &SharedPlane) -> Result<()> {
     shared.plane()?;
     shared.wait(async {
         let folder = shared

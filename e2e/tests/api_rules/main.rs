@@ -8,49 +8,14 @@ mod objects;
 mod rules;
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use libtest_mimic::{Arguments, Failed, Trial};
-use rdmamesh_e2e::control_plane::ControlPlane;
-use rdmamesh_e2e::layout::Layout;
-use rdmamesh_e2e::rungs;
-use tokio::runtime::Runtime;
-
-/// What the tests share.
-pub struct Shared {
-    runtime: Runtime,
-    plane: OnceLock<Result<ControlPlane, String>>,
-    layout: Layout,
-}
-
-impl Shared {
-    /// The control plane, started at first use.
-    fn plane(&self) -> Result<&ControlPlane> {
-        let started = self.plane.get_or_init(|| {
-            self.runtime
-                .block_on(ControlPlane::start())
-                .map_err(|error| format!("{error:#}"))
-        });
-        started
-            .as_ref()
-            .map_err(|error| anyhow::anyhow!("the control plane does not start: {error}"))
-    }
-
-    /// A client with the administrator's rights.
-    fn client(&self) -> Result<kube::Client> {
-        let plane = self.plane()?;
-        self.runtime.block_on(plane.client())
-    }
-
-    /// Runs a future to its end.
-    fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        self.runtime.block_on(future)
-    }
-}
+use anyhow::Result;
+use libtest_mimic::Arguments;
+use rdmamesh_e2e::suite::{self, SharedPlane};
 
 /// A test against the API server.
-type Test = fn(&Shared) -> Result<()>;
+type Test = fn(&SharedPlane) -> Result<()>;
 
 const TESTS: &[(&str, Test)] = &[
     (
@@ -105,51 +70,29 @@ const TESTS: &[(&str, Test)] = &[
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let shared = Arc::new(Shared {
-        runtime: Runtime::new().context("start the async runtime")?,
-        plane: OnceLock::new(),
-        layout: Layout::of_workspace()?,
-    });
+    let shared = Arc::new(SharedPlane::new()?);
     let mut trials = vec![
-        hermetic(
-            "every_rule_has_an_example",
-            coverage::every_rule_has_an_example,
-        ),
-        hermetic(
-            "every_message_is_a_sentence_that_helps",
-            coverage::every_message_is_a_sentence_that_helps,
-        ),
+        suite::hermetic("every_rule_has_an_example", || {
+            coverage::every_rule_has_an_example();
+            Ok(())
+        }),
+        suite::hermetic("every_message_is_a_sentence_that_helps", || {
+            coverage::every_message_is_a_sentence_that_helps();
+            Ok(())
+        }),
     ];
     for case in rules::CEL.iter().chain(rules::SCHEMA) {
-        trials.push(needs_api(&case.name(), &shared, move |shared| {
-            objects::rule_holds(shared, case)
+        let shared = Arc::clone(&shared);
+        trials.push(suite::of_rung("T1", &case.name(), move || {
+            objects::rule_holds(&shared, case)
         }));
     }
     for (name, test) in TESTS {
-        trials.push(needs_api(name, &shared, test));
+        let shared = Arc::clone(&shared);
+        trials.push(suite::of_rung("T1", name, move || test(&shared)));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // The control plane ends with the last owner, before the process does.
     drop(shared);
     Ok(conclusion.exit_code())
-}
-
-fn hermetic(name: &str, test: fn()) -> Trial {
-    Trial::test(name, move || {
-        test();
-        Ok(())
-    })
-}
-
-fn needs_api(
-    name: &str,
-    shared: &Arc<Shared>,
-    test: impl Fn(&Shared) -> Result<()> + Send + 'static,
-) -> Trial {
-    let shared = Arc::clone(shared);
-    Trial::test(name, move || {
-        test(&shared).map_err(|error| Failed::from(format!("{error:#}")))
-    })
-    .with_kind("T1")
-    .with_ignored_flag(!rungs::asked("T1"))
 }

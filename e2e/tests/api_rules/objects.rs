@@ -7,12 +7,12 @@ use kube::core::DynamicObject;
 use rdmamesh_api::{RdmaMesh, RdmaProbeAssignment};
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::coverage::cel_rules;
 use crate::rules::{Case, Kind};
+use rdmamesh_e2e::suite::SharedPlane;
 
 /// The accepted example is accepted, the rejected one is rejected with the rule's own sentence.
-pub fn rule_holds(shared: &Shared, case: &Case) -> Result<()> {
+pub fn rule_holds(shared: &SharedPlane, case: &Case) -> Result<()> {
     let client = shared.client()?;
     shared.wait(async {
         let accepted = case.object(case.accepted, true);
@@ -81,7 +81,7 @@ pub async fn with_mesh<T>(
 }
 
 /// What the design promises to whoever writes nothing.
-pub fn defaults_are_filled_in(shared: &Shared) -> Result<()> {
+pub fn defaults_are_filled_in(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let wanted = json!({
         "devices": {},
@@ -117,7 +117,7 @@ pub fn defaults_are_filled_in(shared: &Shared) -> Result<()> {
 }
 
 /// A class that is named without settings gets the schema's, and an interval only where it was given.
-pub fn class_defaults_are_filled_in(shared: &Shared) -> Result<()> {
+pub fn class_defaults_are_filled_in(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let spec = json!({"probes": {"torMesh": {"interval": "50ms"}, "rail": {}}});
     shared.wait(with_mesh(
@@ -143,7 +143,7 @@ pub fn class_defaults_are_filled_in(shared: &Shared) -> Result<()> {
 }
 
 /// Writing the object leaves the status alone, writing the status leaves the spec alone.
-pub fn status_is_isolated(shared: &Shared) -> Result<()> {
+pub fn status_is_isolated(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let api: Api<RdmaMesh> = Api::all(client.clone());
     shared.wait(with_mesh(&client, "isolated", json!({}), async |_| {
@@ -187,7 +187,7 @@ fn entry(mesh: &str) -> Value {
 }
 
 /// Two meshes on one node: each owns its entry, and giving up one leaves the other.
-pub fn meshes_share_an_assignment(shared: &Shared) -> Result<()> {
+pub fn meshes_share_an_assignment(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let api: Api<RdmaProbeAssignment> = Api::all(client);
     shared.wait(async {
@@ -226,7 +226,7 @@ pub fn meshes_share_an_assignment(shared: &Shared) -> Result<()> {
 }
 
 /// What an agent does: a watch on its own name sees no other node's object.
-pub fn assignment_is_watched_by_name(shared: &Shared) -> Result<()> {
+pub fn assignment_is_watched_by_name(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let api: Api<RdmaProbeAssignment> = Api::all(client);
     shared.wait(async {

@@ -9,11 +9,10 @@ use rdmamesh_api::{RdmaMesh, RdmaNode, RdmaProbeAssignment};
 use rdmamesh_e2e::control_plane::credentials::{self, Credential, NAMESPACE};
 use rdmamesh_e2e::control_plane::{ControlPlane, manifests, nodes};
 use rdmamesh_e2e::progress::Progress;
+use rdmamesh_e2e::suite::SharedPlane;
 use rdmamesh_e2e::tools::{Tool, go};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-
-use crate::Shared;
 
 /// A client as the agent of this node has it.
 async fn agent_of(plane: &ControlPlane, node: &str) -> Result<kube::Client> {
@@ -78,7 +77,7 @@ fn apply(kind: &str, name: &str, part: &str, value: &Value) -> Value {
 }
 
 /// With the token of the agent of node `thief`.
-pub fn an_agent_is_held_to_its_node(shared: &Shared) -> Result<()> {
+pub fn an_agent_is_held_to_its_node(shared: &SharedPlane) -> Result<()> {
     let plane = shared.plane()?;
     shared.wait(async {
         let admin = plane.client().await?;
@@ -195,7 +194,7 @@ async fn wait_for_the_policy(nodes: &Api<RdmaNode>, forbidden: &Patch<Value>) ->
     clippy::print_stdout,
     reason = "the lists are what the test is asked to show"
 )]
-pub fn kubectl_lists_the_rights(shared: &Shared) -> Result<()> {
+pub fn kubectl_lists_the_rights(shared: &SharedPlane) -> Result<()> {
     shared.wait(go::ensure(
         &shared.layout,
         &Progress::new(),

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use rdmamesh_e2e::suite::SharedPlane;
 use serde_json::Value;
 
-use crate::Shared;
-
-fn read(shared: &Shared, path: &str) -> Result<String> {
+fn read(shared: &SharedPlane, path: &str) -> Result<String> {
     let path = shared.layout.workspace().join(path);
     std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
 }
@@ -91,7 +90,7 @@ const BEGIN: &str =
 const END: &str = "<!-- end of values -->";
 
 /// The README's table is what `values.yaml` says; `UPDATE_CHART=1` writes it anew.
-pub fn every_value_is_documented(shared: &Shared) -> Result<()> {
+pub fn every_value_is_documented(shared: &SharedPlane) -> Result<()> {
     let values = documented(&read(shared, "charts/rdmamesh/values.yaml")?)?;
     for value in &values {
         ensure!(
@@ -160,7 +159,7 @@ fn leaves_of(root: &Value, schema: &Value, path: &str, into: &mut BTreeSet<Strin
 }
 
 /// An object with properties that takes others too would let a typo pass.
-pub fn the_schema_is_closed(shared: &Shared) -> Result<()> {
+pub fn the_schema_is_closed(shared: &SharedPlane) -> Result<()> {
     fn closed(schema: &Value, path: &str) -> Result<()> {
         if schema["properties"].is_object() && schema["additionalProperties"] != false {
             bail!("{path} takes properties that are not listed");
@@ -217,7 +216,7 @@ fn series(name: &str, kind: &str) -> Vec<String> {
 }
 
 /// The tables in the READMEs are held to the programs by tests of theirs; the alerts are held to the tables.
-pub fn alerts_use_metrics_that_exist(shared: &Shared) -> Result<()> {
+pub fn alerts_use_metrics_that_exist(shared: &SharedPlane) -> Result<()> {
     let mut known = agent_metrics(&read(shared, "node-agent/README.md")?);
     known.extend(operator_metrics(&read(shared, "operator/README.md")?));
     ensure!(known.len() > 20, "the tables of metrics were not found");

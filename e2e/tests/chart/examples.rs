@@ -4,11 +4,10 @@ use anyhow::{Context, Result, ensure};
 use kube::api::Api;
 use rdmamesh_api::RdmaMesh;
 use rdmamesh_e2e::control_plane::manifests;
-
-use crate::Shared;
+use rdmamesh_e2e::suite::SharedPlane;
 
 /// Both examples of the chart, against the API server with its rules.
-pub fn the_examples_are_accepted(shared: &Shared) -> Result<()> {
+pub fn the_examples_are_accepted(shared: &SharedPlane) -> Result<()> {
     let plane = shared.plane()?;
     let folder = shared.layout.workspace().join("charts/rdmamesh/examples");
     shared.wait(async {

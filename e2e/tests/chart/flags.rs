@@ -6,12 +6,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::Shared;
 use crate::pods::pod_specs;
 use crate::render::SETS;
+use rdmamesh_e2e::suite::SharedPlane;
 
 /// Every `--flag` of every container is in the `--help` of the program's subcommand.
-pub fn flags_exist(shared: &Shared) -> Result<()> {
+pub fn flags_exist(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     let mut given: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for (_, values) in SETS {

@@ -7,14 +7,13 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use rdmamesh_e2e::progress::Progress;
+use rdmamesh_e2e::suite::SharedPlane;
 use rdmamesh_e2e::tools::{Tool, go};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Shared;
-
 /// kind reads its configuration before it looks for Docker, and says then what it does not like.
-pub fn the_configuration_is_read(shared: &Shared) -> Result<()> {
+pub fn the_configuration_is_read(shared: &SharedPlane) -> Result<()> {
     shared.wait(go::ensure(&shared.layout, &Progress::new(), &[Tool::Kind]))?;
     let good = shared.layout.workspace().join("kind-config/kind.yaml");
     let text = std::fs::read_to_string(&good)?;
@@ -132,7 +131,7 @@ impl Host {
         )
     }
 
-    fn run(&self, shared: &Shared, verb: &str, kernel: &str) -> Result<(bool, String)> {
+    fn run(&self, shared: &SharedPlane, verb: &str, kernel: &str) -> Result<(bool, String)> {
         let output = Command::new("/bin/bash")
             .arg(shared.layout.workspace().join("kind-config/setup.sh"))
             .arg(verb)
@@ -154,7 +153,7 @@ impl Host {
 const NEW: &str = "7.1.3-amd64";
 
 /// Every state of the host that it tells apart: what is missing, what to do, and that nothing was changed.
-pub fn the_script_says_what_is_missing(shared: &Shared) -> Result<()> {
+pub fn the_script_says_what_is_missing(shared: &SharedPlane) -> Result<()> {
     let (well, said) = Host::complete()?.run(shared, "check", NEW)?;
     ensure!(
         well && said.contains("this host can run RdmaMesh on kind"),
@@ -240,7 +239,7 @@ pub fn the_script_says_what_is_missing(shared: &Shared) -> Result<()> {
 }
 
 /// On a host that has everything: what is called, in order.
-pub fn the_script_sets_everything_up(shared: &Shared) -> Result<()> {
+pub fn the_script_sets_everything_up(shared: &SharedPlane) -> Result<()> {
     let host = Host::complete()?;
     let (well, said) = host.run(shared, "up", NEW)?;
     ensure!(well, "{said}");
@@ -269,7 +268,7 @@ pub fn the_script_sets_everything_up(shared: &Shared) -> Result<()> {
 }
 
 /// The workflow for users is YAML, and the files, make targets and commands that it uses are there.
-pub fn the_workflow_calls_what_exists(shared: &Shared) -> Result<()> {
+pub fn the_workflow_calls_what_exists(shared: &SharedPlane) -> Result<()> {
     let root = shared.layout.workspace();
     let text = std::fs::read_to_string(root.join("kind-config/github-workflow.yaml"))?;
     let workflow: Value = serde_saphyr::from_str(&text).context("the workflow is YAML")?;

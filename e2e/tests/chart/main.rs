@@ -13,49 +13,13 @@ mod render;
 mod verify;
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use libtest_mimic::{Arguments, Failed, Trial};
-use rdmamesh_e2e::chart::Chart;
-use rdmamesh_e2e::control_plane::ControlPlane;
-use rdmamesh_e2e::layout::Layout;
-use rdmamesh_e2e::progress::Progress;
-use rdmamesh_e2e::rungs;
-use tokio::runtime::Runtime;
+use anyhow::Result;
+use libtest_mimic::Arguments;
+use rdmamesh_e2e::suite::{self, SharedPlane};
 
-/// What the tests share.
-pub struct Shared {
-    runtime: Runtime,
-    layout: Layout,
-    /// Has the product's CRDs and roles, and no release of the chart.
-    plane: OnceLock<Result<ControlPlane, String>>,
-}
-
-impl Shared {
-    fn wait<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        self.runtime.block_on(future)
-    }
-
-    /// The chart, without a cluster.
-    fn chart(&self) -> Result<Chart> {
-        self.wait(Chart::of_workspace(&self.layout, &Progress::new()))
-    }
-
-    /// A control plane that has what the processes of the rig need.
-    fn plane(&self) -> Result<&ControlPlane> {
-        let started = self.plane.get_or_init(|| {
-            self.runtime
-                .block_on(ControlPlane::start())
-                .map_err(|error| format!("{error:#}"))
-        });
-        started
-            .as_ref()
-            .map_err(|error| anyhow::anyhow!("the control plane does not start: {error}"))
-    }
-}
-
-type Test = fn(&Shared) -> Result<()>;
+type Test = fn(&SharedPlane) -> Result<()>;
 
 const HERMETIC: &[(&str, Test)] = &[
     (
@@ -139,26 +103,19 @@ const T1: &[(&str, Test)] = &[
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let shared = Arc::new(Shared {
-        runtime: Runtime::new().context("start the async runtime")?,
-        layout: Layout::of_workspace()?,
-        plane: OnceLock::new(),
-    });
-    let hermetic = HERMETIC.iter().map(|test| trial(&shared, test));
-    let t1 = T1.iter().map(|test| {
-        trial(&shared, test)
-            .with_kind("T1")
-            .with_ignored_flag(!rungs::asked("T1"))
-    });
+    let shared = Arc::new(SharedPlane::new()?);
+    let with_shared = |test: Test| {
+        let shared = Arc::clone(&shared);
+        move || test(&shared)
+    };
+    let hermetic = HERMETIC
+        .iter()
+        .map(|(name, test)| suite::hermetic(name, with_shared(*test)));
+    let t1 = T1
+        .iter()
+        .map(|(name, test)| suite::of_rung("T1", name, with_shared(*test)));
     let conclusion = libtest_mimic::run(&arguments, hermetic.chain(t1).collect());
     // The control plane ends with the last owner, before the process does.
     drop(shared);
     Ok(conclusion.exit_code())
-}
-
-fn trial(shared: &Arc<Shared>, (name, test): &(&str, Test)) -> Trial {
-    let (shared, test) = (Arc::clone(shared), *test);
-    Trial::test(*name, move || {
-        test(&shared).map_err(|error| Failed::from(format!("{error:#}")))
-    })
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::Shared;
 use crate::render::SETS;
+use rdmamesh_e2e::suite::SharedPlane;
 
 /// Pod templates and pods by `Kind/name`.
 pub fn pod_specs(manifests: &str) -> Result<Vec<(String, Value)>> {
@@ -37,7 +37,7 @@ const HOST_PATHS: &[(&str, &[&str])] = &[(
 )];
 
 /// With everything on, no container has more than its line above.
-pub fn pods_are_confined(shared: &Shared) -> Result<()> {
+pub fn pods_are_confined(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     let (_, everything) = SETS[1];
     let rendered = shared.wait(chart.template(everything, &[]))?.succeeded()?;
@@ -120,7 +120,7 @@ fn tokens(specs: &BTreeMap<String, Value>) -> Result<()> {
 }
 
 /// Resource, selector, privilege and host paths of the prober by mode.
-pub fn device_access_is_what_its_mode_says(shared: &Shared) -> Result<()> {
+pub fn device_access_is_what_its_mode_says(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     let agent = |set: usize| -> Result<(Value, bool)> {
         let rendered = shared.wait(chart.template(SETS[set].1, &[]))?.succeeded()?;

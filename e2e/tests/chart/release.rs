@@ -15,9 +15,8 @@ use rdmamesh_e2e::chart::{Chart, schemas};
 use rdmamesh_e2e::child::{Lifetime, free_port};
 use rdmamesh_e2e::control_plane::credentials::NAMESPACE;
 use rdmamesh_e2e::control_plane::{ControlPlane, Nodes, manifests};
+use rdmamesh_e2e::suite::SharedPlane;
 use serde_json::{Value, json};
-
-use crate::Shared;
 
 const KEYS: &str = "rdmamesh-probe-keys";
 const MESHES: &str = "rdmameshes.rdmamesh.io";
@@ -51,7 +50,7 @@ const KINDS: &[(&str, &str, &str)] = &[
 const MONITORING: &str = "monitoring: {serviceMonitor: {enabled: true}, podMonitor: {enabled: true}, prometheusRule: {enabled: true}}";
 
 /// Installed from a chart with an older CRD, upgraded to this one, its keys rotated, and removed.
-pub fn a_release_lives(shared: &Shared) -> Result<()> {
+pub fn a_release_lives(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     let folder = shared.layout.run(&format!(
         "api-release-{}-{}",
@@ -72,7 +71,7 @@ pub fn a_release_lives(shared: &Shared) -> Result<()> {
     })
 }
 
-async fn live(shared: &Shared, chart: &Chart, client: &kube::Client) -> Result<()> {
+async fn live(shared: &SharedPlane, chart: &Chart, client: &kube::Client) -> Result<()> {
     let monitoring = "github.com/prometheus-operator/prometheus-operator";
     let monitoring = schemas::module(&shared.layout, "prometheus-operator", monitoring).await?;
     let crds = monitoring.join("example/prometheus-operator-crd");
@@ -258,7 +257,7 @@ fn make_older(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// What only the cluster can tell: said by `helm install`, before anything is made.
-pub fn what_cannot_work_is_refused(shared: &Shared) -> Result<()> {
+pub fn what_cannot_work_is_refused(shared: &SharedPlane) -> Result<()> {
     let plane = shared.plane()?;
     let chart = shared.chart()?.in_cluster(&plane.admin_kubeconfig());
     shared.wait(async {

@@ -3,9 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use rdmamesh_e2e::chart::schemas;
 use rdmamesh_e2e::progress::Progress;
+use rdmamesh_e2e::suite::SharedPlane;
 use rdmamesh_e2e::tools::{Tool, go};
-
-use crate::Shared;
 
 /// Values that differ in what is rendered, by what they try.
 pub const SETS: &[(&str, &str)] = &[
@@ -45,7 +44,7 @@ networkPolicy: {enabled: false}
 ];
 
 /// `helm lint`, with every set of values.
-pub fn lint_finds_nothing(shared: &Shared) -> Result<()> {
+pub fn lint_finds_nothing(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     let folder = chart.folder().display().to_string();
     for (name, values) in SETS {
@@ -58,7 +57,7 @@ pub fn lint_finds_nothing(shared: &Shared) -> Result<()> {
 }
 
 /// `helm template | kubeconform -strict`, with every set of values.
-pub fn what_it_renders_is_valid(shared: &Shared) -> Result<()> {
+pub fn what_it_renders_is_valid(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     let tools = [Tool::Kubeconform];
     shared.wait(go::ensure(&shared.layout, &Progress::new(), &tools))?;
@@ -81,7 +80,7 @@ pub fn what_it_renders_is_valid(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn kubeconform(shared: &Shared, manifests: &str) -> Result<String> {
+fn kubeconform(shared: &SharedPlane, manifests: &str) -> Result<String> {
     let folder = tempfile::tempdir()?;
     shared.wait(schemas::write(&shared.layout, manifests, folder.path()))?;
     let file = folder.path().join("manifests.yaml");
@@ -145,7 +144,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
 ];
 
 /// A typo or a contradiction ends the command with a sentence that says where it is.
-pub fn mistakes_are_refused(shared: &Shared) -> Result<()> {
+pub fn mistakes_are_refused(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     for (values, wanted) in MISTAKES {
         let said = shared
@@ -160,7 +159,7 @@ pub fn mistakes_are_refused(shared: &Shared) -> Result<()> {
 }
 
 /// After `helm install`.
-pub fn the_notes_say_what_is_next(shared: &Shared) -> Result<()> {
+pub fn the_notes_say_what_is_next(shared: &SharedPlane) -> Result<()> {
     let chart = shared.chart()?;
     let folder = chart.folder().display().to_string();
     let dry = [

@@ -10,9 +10,8 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, DynamicObject, PostParams};
 use rdmamesh_e2e::control_plane::credentials::{self, Credential, NAMESPACE};
 use rdmamesh_e2e::control_plane::{ControlPlane, manifests};
+use rdmamesh_e2e::suite::SharedPlane;
 use serde_json::json;
-
-use crate::Shared;
 
 /// A node whose device plugin is another one, an agent that waits for a resource that nobody has, and a node without
 /// RDMA whose agent says so.
@@ -38,7 +37,7 @@ spec: {}
 ";
 
 /// Run as the service account of the test's pod.
-pub fn helm_test_says_what_is_missing(shared: &Shared) -> Result<()> {
+pub fn helm_test_says_what_is_missing(shared: &SharedPlane) -> Result<()> {
     let plane = shared.plane()?;
     let rights = shared
         .wait(
@@ -70,7 +69,7 @@ pub fn helm_test_says_what_is_missing(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn verify(shared: &Shared, kubeconfig: &Path, resource: &str) -> Result<(bool, String)> {
+fn verify(shared: &SharedPlane, kubeconfig: &Path, resource: &str) -> Result<(bool, String)> {
     let output = Command::new(shared.layout.product("rdmamesh-operator")?)
         .args(["verify", "--timeout-seconds=0", "--resource-name", resource])
         .env("KUBECONFIG", kubeconfig)

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use futures::future::LocalBoxFuture;
-use libtest_mimic::{Arguments, Failed, Trial};
-use rdmamesh_e2e::rungs;
+use libtest_mimic::Arguments;
+use rdmamesh_e2e::{suite, tests};
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
@@ -24,12 +24,6 @@ use cluster::Cluster;
 
 /// A test; the cluster is empty when it begins, and the operator does not run.
 type Test = for<'a> fn(&'a mut Cluster) -> LocalBoxFuture<'a, Result<()>>;
-
-macro_rules! tests {
-    ($($module:ident :: $name:ident),* $(,)?) => {
-        &[$((stringify!($name), |cluster| Box::pin($module::$name(cluster)))),*]
-    };
-}
 
 const TESTS: &[(&str, Test)] = tests![
     meshes::a_mesh_becomes_assignments_and_five_conditions,
@@ -75,13 +69,7 @@ fn main() -> Result<ExitCode> {
         .iter()
         .map(|(name, test)| {
             let (cluster, runtime) = (Arc::clone(&cluster), Arc::clone(&runtime));
-            Trial::test(*name, move || {
-                runtime
-                    .block_on(run(&cluster, *test))
-                    .map_err(|error| Failed::from(format!("{error:#}")))
-            })
-            .with_kind("T1")
-            .with_ignored_flag(!rungs::asked("T1"))
+            suite::of_rung("T1", name, move || runtime.block_on(run(&cluster, *test)))
         })
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

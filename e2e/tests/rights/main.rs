@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use rdmamesh_e2e::chart::Chart;
 use rdmamesh_e2e::chart::rights::{self, Requests, Right};
 use rdmamesh_e2e::control_plane::audit;
 use rdmamesh_e2e::layout::Layout;
 use rdmamesh_e2e::progress::Progress;
-use rdmamesh_e2e::rungs;
+use rdmamesh_e2e::{rungs, suite};
 use tokio::runtime::Runtime;
 
 /// Accounts, and the rungs in which the program that has them runs: in T1 agents are imitated. An account whose rungs did not run is reported as not compared.
@@ -24,11 +24,7 @@ const RUNS_IN: &[(&str, &[&str])] = &[
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
-    let test = Trial::test("the_roles_are_what_is_used", || {
-        compare().map_err(|error| Failed::from(format!("{error:#}")))
-    })
-    .with_kind("RIGHTS")
-    .with_ignored_flag(!rungs::asked("RIGHTS"));
+    let test = suite::of_rung("RIGHTS", "the_roles_are_what_is_used", compare);
     Ok(libtest_mimic::run(&arguments, vec![test]).exit_code())
 }
 
