@@ -4,15 +4,12 @@
 //! [`Transmit`]s it asks for, and sleeps until [`Engine::next_deadline`]. Everything a probe needs sits in one timer heap and
 //! one ring by sequence number, so a thousand flows cost no more than their packets.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rdmamesh_verbs::{Completion, CompletionStatus, Gid};
-use rdmamesh_wire::{
-    DATAGRAM_LEN, Datagram, DropReason, Epoch, KeyRing, NodeId, PortEntry, RnicId, decode,
-};
+use rdmamesh_wire::{Datagram, DropReason, KeyRing, NodeId, RnicId, decode};
 
 use super::counters::DataplaneCounters;
 use super::mono::Mono;
@@ -22,124 +19,21 @@ use crate::model::{
 };
 
 pub use flows::FlowFacts;
+pub use interface::{
+    Answer, Ask, EngineConfig, Inquiry, PortFacts, PostFailure, Present, Route, Transmit,
+};
 use prober::Prober;
 use responder::Responder;
 use starvation::Starvation;
 
 pub mod flows;
+mod interface;
 mod pending;
 mod prober;
 mod responder;
 pub(super) mod starvation;
 mod target;
 pub mod window;
-
-/// Who an engine is.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// Name of this node.
-    pub node: Arc<str>,
-    /// The port it works for.
-    pub local: LocalPort,
-    /// Random number of this process.
-    pub epoch: Epoch,
-    /// A wake-up later than this means that this host is starved of CPU.
-    pub starved_after: Duration,
-}
-
-/// What an engine must know of the endpoint it works with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortFacts {
-    /// For the choice of flows; also says how many queue pairs there are.
-    pub flows: FlowFacts,
-    /// Whose clock the stamps of completions are on.
-    pub timestamps: TimestampMode,
-}
-
-/// Everything that goes into an address handle; equal routes share one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Route {
-    /// Where to.
-    pub address: FabricAddress,
-    /// Flow label, 20 bits.
-    pub flow_label: u32,
-    /// Differentiated services code point.
-    pub dscp: u8,
-    /// InfiniBand service level.
-    pub service_level: u8,
-}
-
-/// A datagram to post.
-#[derive(Debug, Clone)]
-pub struct Transmit {
-    /// Names the datagram in [`Engine::posted`] and in the send completion.
-    pub token: u64,
-    /// Which way.
-    pub route: Route,
-    /// Local queue pair to send from.
-    pub qp_index: u16,
-    /// Queue pair number of the receiver.
-    pub qpn: u32,
-    /// The bytes.
-    pub payload: [u8; DATAGRAM_LEN],
-}
-
-/// Asks for a control exchange with a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ask {
-    /// Where the peer's agent listens.
-    pub control: SocketAddr,
-    /// The peer's node.
-    pub node: NodeId,
-    /// The peer's port.
-    pub rnic: RnicId,
-}
-
-/// An [`Ask`] with questions about probes that timed out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inquiry {
-    /// Whom to ask.
-    pub ask: Ask,
-    /// The port that sent the probes.
-    pub from: RnicId,
-    /// Their sequence numbers, oldest first.
-    pub unanswered: Vec<u64>,
-}
-
-/// What came of an [`Ask`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The peer's port.
-    pub rnic: RnicId,
-    /// When the request that got the answer was sent (of a silent peer: the first one).
-    pub asked_at: Mono,
-    /// The answer; `None` when all tries went unanswered.
-    pub present: Option<Present>,
-    /// Of the probes in question, those of which the peer could tell whether they have arrived there.
-    pub sightings: Vec<(u64, bool)>,
-}
-
-/// The peer answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Present {
-    /// Process that answers.
-    pub epoch: Epoch,
-    /// What it says about the port.
-    pub entry: PortEntry,
-    /// When the peer's newest starvation ended, on our clock; `None` if there was none.
-    pub starved_until: Option<Mono>,
-}
-
-/// Why a datagram could not be posted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PostFailure {
-    /// All send slots are in use: try again after the next send completion.
-    Busy,
-    /// The way there is being found: try again after [`Engine::routes_changed`].
-    Unrouted,
-    /// The device or the route refused this datagram.
-    Refused,
-}
 
 /// What prober and responder share.
 #[derive(Debug)]

@@ -48,6 +48,16 @@ pub(super) struct Opened {
     pub(super) closing: bool,
 }
 
+impl Opened {
+    pub(super) fn follow_link(&mut self, up: bool) {
+        if up != self.waits_for.is_none() {
+            // Fails only when the loop has ended, which is noticed elsewhere.
+            self.orders.send(PortOrder::Link(up)).ok();
+        }
+        self.waits_for = (!up).then(|| "its link is down".to_owned());
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Activity {
     Closed(Closed),
