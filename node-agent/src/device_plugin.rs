@@ -41,7 +41,9 @@ mod stock;
 
 /// Between two looks at the kubelet.
 const POLL: Duration = Duration::from_secs(1);
-/// A look at the devices reads hundreds of small files, so it is taken once in this many of those.
+/// A look at the devices reads hundreds of small files, so it is taken once in this many of those. Waiting for news
+/// instead would not do: sysfs has no inotify, uevents tell of devices and not of the state of ports, and the kernel's own
+/// notifications (`rdma monitor`) are too young to be counted on.
 const LOOKS_PER_INVENTORY: u32 = 5;
 
 /// Runs the plugin until SIGTERM or SIGINT.

@@ -72,7 +72,9 @@ pub(super) fn is_pci_address(text: &str) -> bool {
 /// The used entries of a port's GID table, in order of their index.
 ///
 /// Tables are long (1024 entries on soft-RoCE, 256 on mlx5) and nearly empty, and every entry is a
-/// file. The kernel fills the first free slot, so the scan ends after a long run of empty ones.
+/// file. The kernel fills the first free slot, so the scan ends after a long run of empty ones: as long as
+/// the addresses that went away below one that stayed, two entries each. Looking too far costs a few
+/// hundred system calls per port, not looking far enough an RNIC.
 pub(super) fn gids(port: &Path) -> Vec<GidEntry> {
     const LONGEST_GAP: u16 = 128;
     let mut found = Vec::new();
