@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 LOGS := target/test-logs
-RUNGS := T1,T2
+RUNGS := T1,T2,T3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RIG  := target/release/rig
 # Debian packages: to build (verbs, kernel initramfs) and to run (QEMU, the guest's user space, peers to measure against).
@@ -51,9 +51,9 @@ lint: deps ## format, clippy and documentation, warnings are errors
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps -q
 
 # Each rung writes a log; the tally at the end counts them all and names what was skipped.
-test: deps ## everything: lint, T0 (hermetic), T1 (real API server), T2 (real RoCE fabric in a VM)
+test: deps ## everything: lint, T0 (hermetic), T1 (real API server), T2 (real RoCE fabric in a VM), T3 (four kubelets on it)
 	@rm -rf $(LOGS) target/rig/audit; mkdir -p $(LOGS); \
-	failed=0; for rung in lint t0 t1 t2 rights; do \
+	failed=0; for rung in lint t0 t1 t2 t3 rights; do \
 	  start=$$SECONDS; $(MAKE) --no-print-directory $$rung || failed=1; echo "== $$rung took $$((SECONDS - start)) s"; done; \
 	$(RIG) tally $(LOGS)/*.log || failed=1; exit $$failed
 

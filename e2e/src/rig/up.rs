@@ -59,7 +59,9 @@ impl Rig {
         for _ in 1..BOOTS {
             match Self::bring_up(layout.clone(), options.clone(), progress.clone()).await {
                 Err(error) if vm::kernel_died(&layout, &options.name) => {
-                    progress.say(format!("the guest's kernel died, again from the start: {error:#}"));
+                    progress.say(format!(
+                        "the guest's kernel died, again from the start: {error:#}"
+                    ));
                 }
                 outcome => return outcome,
             }

@@ -8,7 +8,7 @@ mod datagrams;
 mod telemetry;
 mod tracing;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -45,16 +45,22 @@ fn healthy() -> Result<Scenario> {
     )?)
 }
 
-fn scenario_files() -> Result<Vec<PathBuf>> {
+/// Those of one fabric after another, so that each fabric is made once.
+fn scenarios() -> Result<Vec<Scenario>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let entries =
-        std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
-        .collect();
-    files.sort();
-    Ok(files)
+    let mut scenarios = Vec::new();
+    for folder in [folder.clone(), folder.join("diagnosis")] {
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "yaml") {
+                scenarios.push(Scenario::read(&path)?);
+            }
+        }
+    }
+    scenarios.sort_by_key(|scenario| (scenario.fabric.spec().hosts(), scenario.name.clone()));
+    Ok(scenarios)
 }
 
 fn main() -> Result<ExitCode> {
@@ -67,14 +73,6 @@ fn main() -> Result<ExitCode> {
         attach: None,
     })?);
     let mut trials = Vec::new();
-    for file in scenario_files()? {
-        let (scenario, shared) = (Scenario::read(&file)?, Arc::clone(&shared));
-        let name = format!("scenario::{}", scenario.name);
-        trials.push(suite::of_rung("T2", &name, move || {
-            let fabric = scenario.fabric.spec();
-            shared.run(fabric, async |rig| play(rig, &scenario).await)
-        }));
-    }
     for (name, test) in TESTS {
         let shared = Arc::clone(&shared);
         trials.push(suite::of_rung("T2", name, move || {
@@ -83,6 +81,14 @@ fn main() -> Result<ExitCode> {
                 play(rig, &healthy).await?;
                 test(rig).await
             })
+        }));
+    }
+    for scenario in scenarios()? {
+        let shared = Arc::clone(&shared);
+        let name = format!("scenario::{}", scenario.name);
+        trials.push(suite::of_rung("T2", &name, move || {
+            let fabric = scenario.fabric.spec();
+            shared.run(fabric, async |rig| play(rig, &scenario).await)
         }));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
