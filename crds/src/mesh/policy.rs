@@ -42,7 +42,8 @@ pub struct Thresholds {
     #[schemars(extend("x-kubernetes-validations" = [rule("self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') && duration(self) >= duration('1us') && duration(self) <= duration('10s')", "p99 must be a duration from 1us to 10s, for example 500us")]))]
     pub p99: GoDuration,
 
-    /// Share of an RNIC's torMesh probes that time out above which the RNIC itself is suspected.
+    /// Share of the probes over an RNIC that time out from which on the RNIC is suspected as soon as it is the most likely
+    /// culprit. One that loses less is suspected only where the evidence leaves no doubt (95 %).
     #[schemars(extend("x-kubernetes-validations" = [rule("self > 0.0 && self < 1.0", "rnicTimeoutRatio is a share and must lie between 0 and 1, both excluded, for example 0.1 for 10 %")]))]
     pub rnic_timeout_ratio: f64,
 

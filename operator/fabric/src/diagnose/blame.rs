@@ -172,6 +172,9 @@ impl Accusation<'_> {
         if sure < LEAST_CONFIDENCE && same.is_empty() {
             return None;
         }
+        if sure < CERTAIN && self.is_mild_rnic(&key) {
+            return None;
+        }
         let ways = self.ways(what);
         let is_thin = self.suspect.flows.lost < FEWEST_LOST;
         if is_thin && !state_has(self.state, &key) {
@@ -184,6 +187,17 @@ impl Accusation<'_> {
             settle: self.settle(sure),
         };
         Some((key, Blamed { finding, ways }))
+    }
+
+    /// Whether it is an RNIC that loses less than what makes an RNIC a suspect in this mesh: such a one is named only
+    /// where nobody else can be meant. One that is named already stays.
+    fn is_mild_rnic(&self, key: &CaseKey) -> bool {
+        let both_ways = self.suspect.members.iter().map(|(_, loss)| loss);
+        let timeouts = f64::max(self.suspect.loss, both_ways.sum());
+        self.illness == Illness::Loss
+            && matches!(key, CaseKey::Rnic(_))
+            && timeouts < self.facts.evidence.rnic_timeout_ratio
+            && !state_has(self.state, key)
     }
 
     /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the

@@ -17,8 +17,8 @@ pub struct Evidence {
     pub thresholds: Thresholds,
     /// How much illness is accepted, and how long it must last.
     pub tolerance: Tolerance,
-    /// Share (0 to 1) of an RNIC's probes within its group that must be lost for the RNIC itself to be
-    /// suspected where paths are not traced.
+    /// Share (0 to 1) of the probes over an RNIC that time out from which on the RNIC is named as soon as it is the most
+    /// likely culprit; one that loses less is named only where nobody else can be meant.
     pub rnic_timeout_ratio: f64,
     /// Who probes whom according to the plan in force, and where each RNIC is.
     pub planned: Arc<Planned>,

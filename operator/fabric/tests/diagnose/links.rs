@@ -105,6 +105,32 @@ fn a_lossy_rnic_is_named_and_that_its_cable_may_be_it() {
 }
 
 #[test]
+fn an_rnic_that_loses_less_than_the_mesh_minds_is_named_only_where_nobody_else_can_be_meant() {
+    let named_at = |ratio: f64, share: f64, probes: u64| {
+        let net = Net {
+            probes,
+            ..Net::new(2, 2, 2)
+        };
+        let with = |loss: &Loss| Evidence {
+            rnic_timeout_ratio: ratio,
+            ..net.evidence(loss)
+        };
+        let mut judge = Judge::new();
+        judge.judge(&with(&fine));
+        let ill = with(&lossy_element("host2", share));
+        judge.after(1, &ill);
+        // Who is not sure yet is waited for.
+        named(&judge.after(10, &ill))
+    };
+    let it = BTreeSet::from(["host2/rxe0".to_owned()]);
+    // 5 % of few probes leave a doubt.
+    assert_eq!(named_at(0.02, 0.05, 10), it);
+    assert_eq!(named_at(0.1, 0.05, 10), BTreeSet::new());
+    // Of more probes they do not.
+    assert_eq!(named_at(0.1, 0.05, 20), it);
+}
+
+#[test]
 fn a_host_all_of_whose_rnics_are_lossy_is_named_as_a_host() {
     let net = Net {
         rails: 4,
