@@ -18,8 +18,6 @@ const PROGRAM: &str = "rdmamesh-agent";
 pub const AGENT_HTTP_PORT: u16 = 9464;
 const CONTROL_PORT: u16 = 7475;
 const METRIC_INTERVAL: Duration = Duration::from_secs(5);
-/// Time the agent may take to end when asked to; it promises 5 s.
-const STOP_WITHIN: Duration = Duration::from_secs(8);
 const KILLED_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn check_built(layout: &Layout) -> Result<()> {
@@ -112,20 +110,31 @@ impl Rig {
         Ok(())
     }
 
-    /// Asks a host's agent to end (SIGTERM) and waits for it.
-    ///
-    /// # Errors
-    /// When it does not end in time.
-    pub async fn stop_agent(&self, host: &str) -> Result<()> {
-        self.end_agent(host, Signal::SIGTERM, STOP_WITHIN).await
-    }
-
     /// Kills a host's agent, as a crash would.
     ///
     /// # Errors
     /// When it does not end.
     pub async fn kill_agent(&self, host: &str) -> Result<()> {
-        self.end_agent(host, Signal::SIGKILL, KILLED_WITHIN).await
+        let signal = Signal::SIGKILL;
+        if self.is_cluster() {
+            // Its kubelet starts it again at once: that it ended can only be told by its process id.
+            return self.signal_agent(host, signal).await;
+        }
+        let unit = unit(&self.fabric.host(host)?.name);
+        self.guest().signal(&unit, signal).await?;
+        if self
+            .guest()
+            .wait(&unit, KILLED_WITHIN)
+            .await?
+            .exit
+            .is_none()
+        {
+            bail!(
+                "the agent of {host} does not end within {} s of {signal}",
+                KILLED_WITHIN.as_secs()
+            );
+        }
+        Ok(())
     }
 
     /// Sends a signal to a host's agent.
@@ -196,22 +205,6 @@ impl Rig {
 
     fn agent_kubeconfig(&self, host: &str) -> PathBuf {
         self.folder().join(format!("agents/{host}.kubeconfig"))
-    }
-
-    async fn end_agent(&self, host: &str, signal: Signal, within: Duration) -> Result<()> {
-        if self.is_cluster() {
-            // Its kubelet starts it again at once: that it ended can only be told by its process id.
-            return self.signal_agent(host, signal).await;
-        }
-        let unit = unit(&self.fabric.host(host)?.name);
-        self.guest().signal(&unit, signal).await?;
-        if self.guest().wait(&unit, within).await?.exit.is_none() {
-            bail!(
-                "the agent of {host} does not end within {} s of {signal}",
-                within.as_secs()
-            );
-        }
-        Ok(())
     }
 
     /// Hosts whose agent was started and does not run.

@@ -30,16 +30,7 @@ pub fn render(source: &Arc<Source>) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// The name of a metric without `_total`, as Prometheus has it.
-pub fn family_name(instrument: &Instrument) -> String {
-    let name = instrument.name.replace('.', "_");
-    match unit(instrument) {
-        Some(unit) => format!("{name}_{}", unit.as_str()),
-        None => name,
-    }
-}
-
-fn unit(instrument: &Instrument) -> Option<Unit> {
+pub(super) fn unit(instrument: &Instrument) -> Option<Unit> {
     match instrument.unit {
         "s" => Some(Unit::Seconds),
         "By" => Some(Unit::Bytes),

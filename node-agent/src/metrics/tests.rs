@@ -6,9 +6,9 @@ use rdmamesh_api::RdmaNodeStatus;
 use rdmamesh_api::node::PortStatus;
 use tokio::sync::watch;
 
-use super::prometheus::{family_name, render};
+use super::prometheus::{render, unit};
 use super::sample::Value;
-use super::table::{self, CARDINALITY_LIMIT, Kind, Metric, TABLE};
+use super::table::{self, CARDINALITY_LIMIT, Instrument, Kind, Metric, TABLE};
 use super::*;
 use crate::anomaly::{self, Limits};
 use crate::dataplane::CountersSnapshot;
@@ -351,6 +351,15 @@ fn series_over_the_limit_are_left_out_and_counted() {
         matches!(omitted, Value::Number(n) if *n > 1000.0),
         "{omitted:?}"
     );
+}
+
+/// The name of a metric without `_total`, as Prometheus has it.
+fn family_name(instrument: &Instrument) -> String {
+    let name = instrument.name.replace('.', "_");
+    match unit(instrument) {
+        Some(unit) => format!("{name}_{}", unit.as_str()),
+        None => name,
+    }
 }
 
 #[test]

@@ -84,17 +84,6 @@ impl RttHistogram {
         Some(Duration::from_nanos(inner.value_at_quantile(q)).clamp(self.min, self.max))
     }
 
-    /// Number of values up to and including `bound`, for fixed-bucket exports.
-    pub fn count_at_or_below(&self, bound: Duration) -> u64 {
-        let ns = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX / 4);
-        self.inner.as_ref().map_or(0, |h| {
-            h.iter_recorded()
-                .take_while(|v| v.value_iterated_to() <= ns)
-                .map(|v| u64::from(v.count_at_value()))
-                .sum()
-        })
-    }
-
     /// Recorded values with their counts, ascending, for exports that feed another histogram.
     pub fn recorded(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         self.inner.iter().flat_map(|h| {
@@ -164,18 +153,6 @@ mod tests {
         assert_eq!(a.sum(), both.sum());
         assert_eq!(a.quantile(0.99), both.quantile(0.99));
         assert!(a.recorded().eq(both.recorded()));
-    }
-
-    #[test]
-    fn counts_below_a_bound_grow_to_the_total() {
-        let mut h = RttHistogram::default();
-        [10, 100, 1000, 10_000]
-            .map(US)
-            .into_iter()
-            .for_each(|v| h.record(v));
-        assert_eq!(h.count_at_or_below(US(50)), 1);
-        assert_eq!(h.count_at_or_below(US(5000)), 3);
-        assert_eq!(h.count_at_or_below(Duration::from_secs(1)), 4);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! mesh specs change and writes what differs ([`PlanHash`] tells) into the nodes' assignments.
 
 mod assignment;
-mod budget;
 mod findings;
 mod in_degree;
 mod index;
@@ -21,7 +20,6 @@ mod targets;
 use std::collections::BTreeMap;
 
 pub use assignment::{AssignedTarget, LocalRnic, NodeAssignment, PlanHash};
-pub use budget::{BudgetShortfall, check_budget};
 pub use findings::{Finding, Names};
 pub use input::{
     Address, Availability, Budget, Classes, Member, MeshInput, MeshPolicy, NodeState, PlanInput,
