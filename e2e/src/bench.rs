@@ -1,6 +1,6 @@
 //! `rig bench`: what the product costs and how fast it is, on the fabric VM, beside the tools people use today.
 //!
-//! Every figure comes with the raw values it was made of and with the number that design asks for. Nothing here
+//! Every figure comes with the raw values it was made of and with the number to reach. Nothing here
 //! passes or fails: a missed number is printed as missed.
 
 use std::collections::BTreeMap;

@@ -70,7 +70,7 @@ impl ProbeClass {
         }
     }
 
-    /// Defaults of the class (design: torMesh 100 ms, others 1 s, coverage 0.99).
+    /// Defaults of the class: torMesh 100 ms, others 1 s, coverage 0.99.
     #[must_use]
     pub const fn defaults(self) -> ClassDefaults {
         let second = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The figures for a person: each with the number that design asks for and the distance to it.
+//! The figures for a person: each with the number to reach and the distance to it.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ struct Row {
     key: &'static str,
     what: &'static str,
     unit: &'static str,
-    /// The largest value that design accepts.
+    /// The largest value that is good enough.
     goal: Option<f64>,
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use rdmamesh_api::mesh::SuspectKind;
 
-const DESIGN: &str = r#"
+const GRAMMAR: &str = r#"
 fabric: {leaves: 2, spines: 2, hostsPerLeaf: 2, rails: 1}
 mesh: {probes: {torMesh: {interval: 100ms}}}
 steps:
@@ -25,7 +25,7 @@ fn steps(lines: &str) -> Result<Vec<Action>, ScenarioError> {
 
 #[test]
 fn the_example_of_the_design_is_understood() {
-    let scenario = parse(DESIGN).expect("the published grammar");
+    let scenario = parse(GRAMMAR).expect("the published grammar");
     assert_eq!(scenario.name, "example");
     assert_eq!(scenario.fabric.hosts().len(), 4);
     assert_eq!(scenario.mesh["probes"]["torMesh"]["interval"], "100ms");
@@ -74,7 +74,7 @@ fn every_published_fault_kind_is_understood() {
   - clear: {id: k}
   - clear: {id: fault7}
 ";
-    let actions = steps(faults).expect("all kinds of the design");
+    let actions = steps(faults).expect("all kinds");
     assert_eq!(actions.len(), 18);
     let Action::Fault(delay) = &actions[1] else {
         panic!("the second is a fault")

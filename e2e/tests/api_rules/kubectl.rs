@@ -102,7 +102,7 @@ fn ill() -> Value {
     }})
 }
 
-/// The columns that design promises, filled from the status.
+/// The promised columns, filled from the status.
 pub fn get_shows_the_columns(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let api: Api<RdmaMesh> = Api::all(client.clone());

@@ -80,7 +80,7 @@ pub async fn with_mesh<T>(
     outcome
 }
 
-/// What the design promises to whoever writes nothing.
+/// What is promised to whoever writes nothing.
 pub fn defaults_are_filled_in(shared: &SharedPlane) -> Result<()> {
     let client = shared.client()?;
     let wanted = json!({
