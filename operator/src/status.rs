@@ -127,7 +127,8 @@ fn figures(status: &mut RdmaMeshStatus, plan: &MeshPlan) {
     status.flows = narrow(counts.flows);
     status.probes_per_second = narrow(plan.rate.ceil());
     let coverage = &plan.coverage;
-    if coverage.flows_wanted > 0 {
+    // Where nothing is probed, no probability can be told.
+    if coverage.flows_wanted > 0 && counts.rnics > 0 {
         let met = coverage_met(plan);
         status.coverage = Some(Coverage {
             wanted: coverage.wanted,

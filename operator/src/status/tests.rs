@@ -139,6 +139,7 @@ fn nobody_selected_and_nobody_usable_are_told_apart() {
         (status.as_str(), reason.as_str()),
         ("False", "NoNodesSelected")
     );
+    assert_eq!(nobody.coverage, None, "nothing is probed");
     assert!(message.contains("nodeSelector"), "{message}");
 
     let unusable = said(Some(&planned(json!({"gid": {"index": 7}}), 2)));

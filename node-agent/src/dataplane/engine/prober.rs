@@ -14,6 +14,7 @@ use rdmamesh_wire::{
     RnicId, encode,
 };
 
+use super::flows::share;
 use super::pending::{Pending, PendingRing, Phase};
 use super::target::{PeerState, Session, TargetRef, Targets};
 use super::window::{AMEND_FOR, Outcome};
@@ -28,6 +29,10 @@ mod plan;
 
 /// So long after its timeout a probe is judged at the earliest: an answer on its way makes it late, not lost.
 const JUDGE_AFTER: Duration = Duration::from_millis(250);
+/// A flow's probes are this share of its interval apart at least, and as much above it at most. Even ones could keep step
+/// with something else that is periodic, above all with the 100 ms in which a CPU quota is given out: a flow would then
+/// meet the same part of that period for ever, and be slow or lossy for ever because of it.
+const SHORTEST_STEP: f64 = 0.9;
 /// Probes that wait for a send slot.
 const MAX_QUEUE: usize = 4096;
 
@@ -58,6 +63,7 @@ pub(super) struct Prober {
     link_up: bool,
     stopped: bool,
     scratch: Vec<u32>,
+    unevenness: u64,
 }
 
 impl Default for Prober {
@@ -77,6 +83,7 @@ impl Default for Prober {
             link_up: true,
             stopped: false,
             scratch: Vec::new(),
+            unevenness: 0,
         }
     }
 }
@@ -126,10 +133,11 @@ impl Prober {
         else {
             return;
         };
+        let uneven = SHORTEST_STEP + 2.0 * (1.0 - SHORTEST_STEP) * share(&mut self.unevenness);
         let step = state
             .plan
             .interval
-            .div_f64(rate)
+            .mul_f64(uneven / rate)
             .max(Duration::from_millis(1));
         // After a pause the flow goes on from now: what was missed is not sent in a burst.
         let next = if at.plus(step) > now {

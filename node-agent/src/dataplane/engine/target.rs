@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdmamesh_verbs::PeerAddress;
 use rdmamesh_wire::{Epoch, NodeId, PortStatus, RnicId};
 
-use super::flows::{self, Flow, FlowFacts, splitmix64};
+use super::flows::{self, Flow, FlowFacts, share};
 use super::window::{FlowNow, Windows};
 use super::{Answer, Ask};
 use crate::dataplane::mono::Mono;
@@ -74,9 +74,7 @@ impl TargetState {
     /// Where in its interval flow `flow` starts: spread evenly, the same after every restart.
     pub(super) fn phase(&self, flow: usize) -> Duration {
         let mut state = self.plan.seed ^ self.rnic.0 ^ (flow as u64).rotate_left(32);
-        // 53 random bits make an even number in [0, 1).
-        let share = (splitmix64(&mut state) >> 11) as f64 / (1u64 << 53) as f64;
-        self.plan.interval.mul_f64(share)
+        self.plan.interval.mul_f64(share(&mut state))
     }
 }
 

@@ -24,6 +24,33 @@ fn pair(fabric: &Arc<Fabric>) -> (Host, Host) {
     )
 }
 
+/// Probes of a flow are not evenly spaced.
+fn about(expected: u64, is: u64) -> bool {
+    is.abs_diff(expected) * 20 <= expected
+}
+
+#[test]
+fn a_flow_keeps_step_with_nothing_that_is_periodic() {
+    in_paused_time(async {
+        let fabric = Fabric::new(MS(1));
+        let (mut a, b) = pair(&fabric);
+        let tenths = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+        let (clock, seen) = (Arc::clone(&fabric), Arc::clone(&tenths));
+        fabric.set_link(move |packet| {
+            if packet.from == gid(1) && kind(packet) == 1 {
+                let tenth = clock.now().0.as_millis() % 100 / 10;
+                seen.lock().expect("no test panics with it").insert(tenth);
+            }
+            Some(MS(1))
+        });
+        a.probe([Host::target_of(&b, 1, MS(1000))]);
+        seconds(60).await;
+        assert!(only_ok(a.settle().await));
+        let tenths = tenths.lock().expect("no test panics with it");
+        assert_eq!(tenths.len(), 10, "of every 100 ms: {tenths:?}");
+    });
+}
+
 #[test]
 fn a_quiet_fabric_loses_nothing_and_the_rtt_is_twice_the_latency() {
     in_paused_time(async {
@@ -34,13 +61,12 @@ fn a_quiet_fabric_loses_nothing_and_the_rtt_is_twice_the_latency() {
         let windows = a.next_windows().await;
         let window = windows.first().expect("one target");
         assert_eq!(window.covered, MS(5000));
-        assert_eq!((window.tally.sent, window.tally.ok), (200, 200));
+        assert!(only_ok(window.tally));
+        assert!(about(200, window.tally.ok), "{:?}", window.tally);
         assert_eq!(window.flows.len(), 4);
         for flow in &window.flows {
-            assert_eq!(
-                (flow.rtt.count, flow.rtt.min, flow.rtt.max),
-                (50, MS(2), MS(2))
-            );
+            assert!(about(50, flow.rtt.count), "{:?}", flow.rtt);
+            assert_eq!((flow.rtt.min, flow.rtt.max), (MS(2), MS(2)));
         }
         let ports: std::collections::HashSet<_> =
             window.flows.iter().map(|f| f.source_port).collect();
@@ -60,7 +86,8 @@ fn device_clocks_need_not_agree() {
         let windows = a.next_windows().await;
         let window = windows.first().expect("one target");
         assert_eq!(window.timestamps, crate::model::TimestampMode::Hardware);
-        assert_eq!((window.tally.ok, window.tally.sent), (50, 50));
+        assert!(only_ok(window.tally));
+        assert!(about(50, window.tally.ok), "{:?}", window.tally);
         assert_eq!(
             (window.rtt.min(), window.rtt.max()),
             (Some(MS(6)), Some(MS(6)))
@@ -122,7 +149,8 @@ fn loss_of_one_flow_is_that_flows_loss() {
         let flows = &windows.first().expect("one target").flows;
         let lossy: Vec<_> = flows.iter().filter(|f| f.tally.lost > 0).collect();
         assert_eq!(lossy.len(), 1);
-        assert_eq!((lossy[0].tally.ok, lossy[0].tally.lost), (0, 50));
+        assert_eq!(lossy[0].tally.ok, 0);
+        assert!(about(50, lossy[0].tally.lost), "{:?}", lossy[0].tally);
         assert!(
             flows
                 .iter()
