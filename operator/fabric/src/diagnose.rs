@@ -42,6 +42,7 @@ mod network;
 mod pairs;
 mod planned;
 mod ports;
+mod seen;
 mod sentence;
 mod silence;
 mod state;
@@ -73,7 +74,9 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
     let facts = Facts::read(evidence, state);
     let reports = facts.reports().map(|(_, report)| report);
     let wiring = Wiring::read((&evidence.switches, &evidence.planned), state, reports);
-    let blamed = blame::blamed(&facts, &wiring, state);
+    let seen = seen::Seen::read(&facts, &wiring);
+    let blamed = blame::blamed(&facts, &wiring, &seen, state);
+    if let Ok(range) = std::env::var("DIAG_DUMP") { let t = (now.0.as_secs_f64() - 1_700_000_012.0); let (a,b) = range.split_once('-').unwrap(); if t >= a.parse::<f64>().unwrap() && t <= b.parse::<f64>().unwrap() { eprintln!("=== {t:.3}"); for (k,b) in &blamed { eprintln!("  {k} {} {:?} {}", b.finding.confidence, b.finding.settle, b.finding.evidence); } } }
     let ill_pairs = pairs::ill(&facts);
     let mut ill = ports::ill(&facts, &wiring);
     for (key, blamed) in &blamed {
@@ -82,7 +85,7 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
     }
     ill.extend(ill_pairs.clone());
     let summary = facts.summary();
-    let explain = explain::Explain::new(&facts, &wiring, &blamed);
+    let explain = explain::Explain::new(&facts, &wiring, &seen, &blamed);
     let observe = |key: &CaseKey, case: &Case| match key {
         CaseKey::Pair(a, b) => pairs::observe(&facts, &ill_pairs, (a, b), case.last_seen),
         key => observe_element(&facts, &summary, key),

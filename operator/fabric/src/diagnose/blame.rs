@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::evidence::{Anomaly, AnomalyKind};
 use super::facts::{Facts, Finding};
 use super::hops::Hops;
-use super::network::{self, Illness, Model, Sums, What};
+use super::network::{self, Illness, Model, What};
+use super::seen::{Seen, Sums};
 use super::sentence;
 use super::state::{CaseKey, State};
 use super::wiring::{Way, Wiring};
@@ -70,17 +71,19 @@ pub(super) struct Blamed {
 pub(super) fn blamed(
     facts: &Facts<'_>,
     wiring: &Wiring<'_>,
+    seen: &Seen<'_>,
     state: &State,
 ) -> BTreeMap<CaseKey, Blamed> {
     let mut all: BTreeMap<CaseKey, Blamed> = BTreeMap::new();
     for (illness, priors) in [(Illness::Loss, LOSS), (Illness::Latency, LATENCY)] {
-        let Some(model) = Model::build(facts, wiring, illness) else {
+        let Some(model) = Model::build(facts, wiring, seen, illness) else {
             continue;
         };
         for suspect in localise(&model.network, &priors).suspects {
             let accusation = Accusation {
                 facts,
                 wiring,
+                seen,
                 state,
                 model: &model,
                 illness,
@@ -133,6 +136,7 @@ fn wait_for_siblings(wiring: &Wiring<'_>, all: &mut BTreeMap<CaseKey, Blamed>) {
 struct Accusation<'a> {
     facts: &'a Facts<'a>,
     wiring: &'a Wiring<'a>,
+    seen: &'a Seen<'a>,
     state: &'a State,
     model: &'a Model,
     illness: Illness,
@@ -226,7 +230,7 @@ impl Accusation<'_> {
         }
         let hops = Hops {
             wiring: self.wiring,
-            sums: &self.model.sums,
+            seen: self.seen,
             illness: self.illness,
         };
         let mut scores: Vec<(f64, &What)> = Vec::new();
@@ -273,7 +277,7 @@ impl Accusation<'_> {
 
     fn sums(&self, ways: &[Way]) -> Sums {
         let mut all = Sums::default();
-        let sums = ways.iter().filter_map(|way| self.model.sums.get(way));
+        let sums = ways.iter().filter_map(|way| self.seen.sums(way));
         sums.for_each(|sums| all.add(sums));
         all
     }
@@ -337,7 +341,7 @@ impl Accusation<'_> {
     /// How slow, against what.
     fn slowness(&self, ways: &[Way]) -> String {
         let crosses = |(source, anomaly): &(RnicName, &Anomaly)| {
-            let trip = network::round_trip(self.wiring, source, anomaly, &self.model.sums);
+            let trip = network::round_trip(self.wiring, source, anomaly, self.seen);
             anomaly.kind == AnomalyKind::Latency && trip.iter().any(|way| ways.contains(way))
         };
         let latencies: Vec<&Anomaly> = self

@@ -7,6 +7,7 @@ use super::blame::Blamed;
 use super::facts::Facts;
 use super::network;
 use super::ports::switch_of;
+use super::seen::Seen;
 use super::state::CaseKey;
 use super::wiring::{Way, Wiring};
 
@@ -22,13 +23,13 @@ impl<'a> Explain<'a> {
     pub fn new(
         facts: &'a Facts<'a>,
         wiring: &'a Wiring<'a>,
+        seen: &Seen<'_>,
         blamed: &BTreeMap<CaseKey, Blamed>,
     ) -> Self {
         let mut pairs = BTreeSet::new();
         if !blamed.is_empty() {
-            let sums = network::sums(facts, wiring);
             for (source, anomaly) in facts.anomalies() {
-                let crossed: BTreeSet<Way> = network::round_trip(wiring, &source, anomaly, &sums)
+                let crossed: BTreeSet<Way> = network::round_trip(wiring, &source, anomaly, seen)
                     .into_iter()
                     .collect();
                 // Where it is not known which switch an end hangs on, any link may have been crossed.

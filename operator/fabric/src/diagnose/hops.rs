@@ -2,11 +2,11 @@
 //!
 //! Two links that all flows cross one after the other, as between two leaves over one spine, cannot be told apart
 //! by probes between RNICs. Routers answer hop probes when they like, so only differences between
-//! consecutive hops count, and only to choose among elements that are accused anyway.
+//! consecutive hops count, only where chance does not make them, and only to choose among elements that are
+//! accused anyway.
 
-use std::collections::BTreeMap;
-
-use super::network::{Illness, Sums, What, as_f64};
+use super::network::{Illness, What, as_f64};
+use super::seen::{Seen, Sums};
 use super::wiring::{Way, Wiring};
 
 /// With fewer hop probes than this a router has said nothing.
@@ -15,47 +15,69 @@ const FEWEST: u64 = 10;
 /// What a switch that answers nobody adds: more than any link could.
 const DEAD: f64 = 2.0;
 
+/// Standard deviations that a difference must have to be none of chance.
+const NO_CHANCE: f64 = 3.0;
+
 /// What hop probes met.
 pub(super) struct Hops<'a> {
     pub wiring: &'a Wiring<'a>,
-    pub sums: &'a BTreeMap<Way, Sums>,
+    pub seen: &'a Seen<'a>,
     pub illness: Illness,
+}
+
+/// Lost share for loss, seconds for latency, and its standard deviation.
+#[derive(Clone, Copy)]
+struct Figure {
+    value: f64,
+    error: f64,
 }
 
 impl Hops<'_> {
     /// How much an element adds: lost share for loss, seconds for latency; `None` where too little is known.
     pub fn score(&self, what: &What) -> Option<f64> {
         match what {
-            What::Way(Way::Link(a, b)) => self.added(a, b),
+            What::Way(Way::Link(a, b)) => self.own(a, b),
             What::Cable(a, b) => {
-                let both = [self.added(a, b), self.added(b, a)];
+                let both = [self.own(a, b), self.own(b, a)];
                 both.into_iter().flatten().max_by(f64::total_cmp)
             }
-            // A switch is ill for whoever comes to it, so the least of its links counts.
-            What::Switch(switch) => {
-                let into = self.sums.keys().filter_map(|way| match way {
-                    Way::Link(a, b) if b == switch => self.added(a, b),
-                    _ => None,
-                });
-                let into: Vec<f64> = into.collect();
-                if self.is_dead(switch) {
-                    return Some(DEAD);
-                }
-                let least = into.iter().copied().min_by(f64::total_cmp);
-                least.filter(|_| into.len() > 1)
-            }
+            What::Switch(switch) if self.is_dead(switch) => Some(DEAD),
+            What::Switch(switch) => self.sick(switch, None),
             What::Way(_) | What::Rnic(_) | What::Host(_) => None,
         }
     }
 
+    /// What a link adds beyond what the switches at its ends do to whoever comes to them. The answers of a switch
+    /// at its far end may come home through the one at its near end.
+    fn own(&self, from: &str, to: &str) -> Option<f64> {
+        let added = self.added(from, to)?;
+        let ends = [self.sick(from, Some(to)), self.sick(to, Some(from))];
+        let ends: f64 = ends.into_iter().flatten().sum();
+        Some((added - ends).max(0.0))
+    }
+
+    /// What a switch adds for whoever comes to it, over any link but the one from `besides`: the least of what they
+    /// meet. `None` where a single link is known.
+    fn sick(&self, switch: &str, besides: Option<&str>) -> Option<f64> {
+        let links = self.seen.entering(switch);
+        let origins = links.filter_map(|(way, _)| match way {
+            Way::Link(from, _) if besides != Some(&**from) => Some(from),
+            _ => None,
+        });
+        let mut all: Vec<f64> = origins
+            .filter_map(|from| self.added(from, switch))
+            .collect();
+        // Hosts come to their leaf over nothing but their own cable.
+        all.extend(self.figure(|way| self.is_access(way, switch)).map(certain));
+        let enough = all.len() > usize::from(besides.is_none());
+        let least = all.into_iter().min_by(f64::total_cmp);
+        least.filter(|_| enough)
+    }
+
     /// Whether a switch that was traced before answers nobody now, over no link.
     fn is_dead(&self, switch: &str) -> bool {
-        let ways = self
-            .sums
-            .iter()
-            .filter(|(way, _)| self.ends_at(way, switch));
-        let asked: Vec<&Sums> = ways
-            .map(|(_, sums)| sums)
+        let asked: Vec<&Sums> = self
+            .towards(switch)
             .filter(|sums| sums.hop_sent > 0)
             .collect();
         let sent: u64 = asked.iter().map(|sums| sums.hop_sent).sum();
@@ -65,48 +87,69 @@ impl Hops<'_> {
             && asked.iter().all(|sums| sums.hop_answered == 0)
     }
 
-    fn ends_at(&self, way: &Way, switch: &str) -> bool {
+    /// What was met on all ways that end at a switch.
+    fn towards(&self, switch: &str) -> impl Iterator<Item = &Sums> {
+        let links = self.seen.entering(switch).map(|(_, sums)| sums);
+        let access = self.seen.all().filter(|(way, _)| self.is_access(way, switch));
+        links.chain(access.map(|(_, sums)| sums))
+    }
+
+    fn is_access(&self, way: &Way, switch: &str) -> bool {
         match way {
-            Way::Link(_, to) => **to == *switch,
             Way::Out(rnic) => self.wiring.leaf(rnic).is_some_and(|leaf| **leaf == *switch),
             _ => false,
         }
     }
 
-    /// Whether somebody got an answer from a switch.
-    fn answers(&self, switch: &str) -> bool {
-        let mut ways = self
-            .sums
-            .iter()
-            .filter(|(way, _)| self.ends_at(way, switch));
-        ways.any(|(_, sums)| sums.hop_answered > 0)
-    }
-
     /// What the link from one switch to another adds to what hop probes to the first one met.
     fn added(&self, from: &str, to: &str) -> Option<f64> {
-        if !self.answers(to) {
+        // What never answered may be a router that answers nobody.
+        if !self.towards(to).any(|sums| sums.hop_answered > 0) {
             return None;
         }
         let over =
             self.figure(|way| matches!(way, Way::Link(a, b) if **a == *from && **b == *to))?;
         let before = self.figure(|way| match way {
             Way::Link(a, b) => **b == *from && **a != *to,
-            Way::Out(rnic) => self.wiring.leaf(rnic).is_some_and(|leaf| **leaf == *from),
-            _ => false,
+            way => self.is_access(way, from),
         })?;
-        Some((over - before).max(0.0))
+        Some(certain(Figure {
+            value: over.value - before.value,
+            error: over.error.hypot(before.error),
+        }))
     }
 
-    fn figure(&self, of: impl Fn(&Way) -> bool) -> Option<f64> {
+    fn figure(&self, of: impl Fn(&Way) -> bool) -> Option<Figure> {
         let mut all = Sums::default();
-        let sums = self.sums.iter().filter(|(way, _)| of(way));
+        let sums = self.seen.all().filter(|(way, _)| of(way));
         sums.for_each(|(_, sums)| all.add(sums));
         if all.hop_sent < FEWEST {
             return None;
         }
         match self.illness {
-            Illness::Loss => Some(1.0 - as_f64(all.hop_answered) / as_f64(all.hop_sent)),
-            Illness::Latency => all.hop_rtt.map(|rtt| rtt.as_secs_f64()),
+            Illness::Loss => {
+                let sent = as_f64(all.hop_sent);
+                let lost = sent - as_f64(all.hop_answered);
+                // Of so few that none or all were lost, the share is not known better than to one.
+                let share = (lost + 1.0) / (sent + 2.0);
+                Some(Figure {
+                    value: lost / sent,
+                    error: (share * (1.0 - share) / sent).sqrt(),
+                })
+            }
+            Illness::Latency => all.hop_rtt.map(|rtt| Figure {
+                value: rtt.as_secs_f64(),
+                error: 0.0,
+            }),
         }
+    }
+}
+
+/// A difference; none where chance may have made it.
+fn certain(figure: Figure) -> f64 {
+    if figure.value > NO_CHANCE * figure.error {
+        figure.value
+    } else {
+        0.0
     }
 }

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::evidence::{AgentState, Anomaly, AnomalyKind, Hop, LinkTally, Report};
-use super::facts::{Facts, Standing};
+use super::evidence::{Anomaly, AnomalyKind, Hop, LinkTally};
+use super::facts::Facts;
+use super::seen::{Heard, Seen, takes_part};
 use super::silence;
 use super::wiring::{Router, Way, Wiring};
 use crate::localise::{ComponentId, Kind, Network};
@@ -30,40 +30,12 @@ pub(super) enum What {
     Host(NodeName),
 }
 
-/// What all nodes' flows met on one way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
-    pub crossed: u64,
-    pub lossy: u64,
-    pub slow: u64,
-    pub sent: u64,
-    pub lost: u64,
-    /// Hop probes that ended behind it, and those that were answered.
-    pub hop_sent: u64,
-    pub hop_answered: u64,
-    /// Fastest of them.
-    pub hop_rtt: Option<Duration>,
-}
-
-impl Sums {
-    pub fn add(&mut self, other: &Self) {
-        self.crossed += other.crossed;
-        self.lossy += other.lossy;
-        self.slow += other.slow;
-        self.sent = self.sent.saturating_add(other.sent);
-        self.lost = self.lost.saturating_add(other.lost);
-        self.hop_sent += other.hop_sent;
-        self.hop_answered += other.hop_answered;
-        let rtts = self.hop_rtt.into_iter().chain(other.hop_rtt);
-        self.hop_rtt = rtts.min();
-    }
-}
-
 /// The network and what its components are called.
 pub(super) struct Model {
     pub network: Network,
-    pub sums: BTreeMap<Way, Sums>,
     ids: BTreeMap<Way, ComponentId>,
+    /// By number of a way that is listed.
+    numbered: Vec<ComponentId>,
     whats: Vec<Option<What>>,
 }
 
@@ -82,35 +54,34 @@ struct Ill {
     lost: u64,
 }
 
-/// A report whose word holds.
-struct Heard<'a> {
-    node: &'a NodeName,
-    report: &'a Report,
-}
-
 impl Model {
     /// What the reports say about `illness`; `None` where nobody reports any.
-    pub fn build(facts: &Facts<'_>, wiring: &Wiring<'_>, illness: Illness) -> Option<Self> {
-        let heard = heard(facts);
-        let sums = sums(facts, wiring);
+    pub fn build(
+        facts: &Facts<'_>,
+        wiring: &Wiring<'_>,
+        seen: &Seen<'_>,
+        illness: Illness,
+    ) -> Option<Self> {
         let ill: Vec<(usize, Ill)> = match illness {
-            Illness::Loss => lossy(facts, wiring, &heard, &sums),
-            Illness::Latency => slow(facts, wiring, &heard, &sums),
+            Illness::Loss => lossy(facts, wiring, seen),
+            Illness::Latency => slow(facts, wiring, seen),
         };
         if ill.is_empty() {
             return None;
         }
         let crossed = ill.iter().flat_map(|(_, ill)| &ill.ways);
         let mut ways: BTreeSet<Way> = crossed.cloned().collect();
-        ways.extend(sums.keys().cloned());
+        ways.extend(seen.all().map(|(way, _)| way.clone()));
         let mut model = Self {
             network: Network::new(),
-            sums,
             ids: BTreeMap::new(),
+            numbered: Vec::new(),
             whats: Vec::new(),
         };
         model.name(wiring, &ways);
-        model.observe(facts, wiring, &heard, &ill, illness);
+        let numbered = seen.all().filter_map(|(way, _)| model.ids.get(way));
+        model.numbered = numbered.copied().collect();
+        model.observe(facts, wiring, seen, &ill, illness);
         Some(model)
     }
 
@@ -209,35 +180,53 @@ impl Model {
         &mut self,
         facts: &Facts<'_>,
         wiring: &Wiring<'_>,
-        heard: &[Heard<'_>],
+        seen: &Seen<'_>,
         ill: &[(usize, Ill)],
         illness: Illness,
     ) {
-        for (_, ill) in ill {
-            self.seen(&ill.ways, ill.sent, ill.lost, ill.flows);
+        // By who lists them, with what they crossed as the network calls it.
+        let mut by: Vec<Vec<Listed>> = vec![Vec::new(); seen.heard.len()];
+        for (nth, ill) in ill {
+            let ids = self.ids_of(&ill.ways);
+            self.seen(&ids, ill.sent, ill.lost, ill.flows);
+            if let Some(own) = by.get_mut(*nth) {
+                let (flows, sent) = (ill.flows, ill.sent);
+                own.push(Listed { ids, flows, sent });
+            }
         }
-        for (nth, heard) in heard.iter().enumerate() {
-            let own: Vec<&Ill> = ill
-                .iter()
-                .filter(|(by, _)| *by == nth)
-                .map(|(_, ill)| ill)
-                .collect();
-            for link in heard.report.links.iter().filter(|link| counts(facts, link)) {
-                let ways = wiring.ways((&link.from, &link.to));
-                let (sent, flows) = clean(link, &ways, &own, illness);
-                for way in &ways {
-                    self.seen(std::slice::from_ref(way), sent, 0, flows);
+        for (heard, own) in seen.heard.iter().zip(&by) {
+            for (link, numbers) in seen.links(heard) {
+                let ids: Vec<ComponentId> = numbers
+                    .iter()
+                    .filter_map(|number| self.numbered.get(*number as usize).copied())
+                    .collect();
+                let (sent, flows) = clean(link, &ids, own, illness);
+                for id in &ids {
+                    self.seen(std::slice::from_ref(id), sent, 0, flows);
+                }
+                if illness == Illness::Latency {
+                    let back: Vec<Way> = numbers
+                        .iter()
+                        .filter_map(|number| back(seen.way(*number)?))
+                        .collect();
+                    self.seen(&self.ids_of(&back), sent, 0, 0);
                 }
             }
         }
-        for (way, sent) in silence::clean(facts, wiring, self, illness) {
-            self.seen(&[way], sent, 0, sent.min(1));
+        for (way, sent) in silence::clean(facts, wiring, (seen, self), illness) {
+            let ids = self.ids_of(&[way]);
+            self.seen(&ids, sent, 0, sent.min(1));
         }
     }
 
-    /// A way as the network holds it, where it does.
-    pub fn id(&self, way: &Way) -> Option<(&Way, &ComponentId)> {
-        self.ids.get_key_value(way)
+    fn ids_of(&self, ways: &[Way]) -> Vec<ComponentId> {
+        let ids = ways.iter().filter_map(|way| self.ids.get(way));
+        ids.copied().collect()
+    }
+
+    /// Whether a way is part of the network.
+    pub fn has(&self, way: &Way) -> bool {
+        self.ids.contains_key(way)
     }
 
     /// Whether paths are traced.
@@ -246,98 +235,47 @@ impl Model {
         !self.ids.keys().any(untraced)
     }
 
-    /// The ways of the network, in order.
-    pub fn ways(&self) -> impl Iterator<Item = &Way> {
-        self.ids.keys()
-    }
-
-    fn seen(&mut self, ways: &[Way], sent: u64, lost: u64, flows: u64) {
-        let ids: Vec<ComponentId> = ways
-            .iter()
-            .filter_map(|way| self.ids.get(way).copied())
-            .collect();
+    fn seen(&mut self, ids: &[ComponentId], sent: u64, lost: u64, flows: u64) {
         // Sums of reports are bounded before they get here, and these ids are of this very network.
-        self.network.observe(&ids, sent, lost.min(sent), flows).ok();
+        self.network.observe(ids, sent, lost.min(sent), flows).ok();
     }
 }
 
-/// Whether a link is evidence: its RNICs take part.
-pub(super) fn counts(facts: &Facts<'_>, link: &LinkTally) -> bool {
-    [&link.from, &link.to].into_iter().all(|hop| match hop {
-        Hop::Rnic(rnic) => takes_part(facts, rnic),
-        Hop::Router(_) | Hop::Unknown => true,
-    })
-}
-
-fn takes_part(facts: &Facts<'_>, rnic: &RnicName) -> bool {
-    facts.standing(rnic) != Standing::Left
-        && !matches!(facts.agent(&rnic.node), None | Some(AgentState::Excluded))
-}
-
-fn heard<'a>(facts: &Facts<'a>) -> Vec<Heard<'a>> {
-    let reports = facts.reports();
-    reports
-        .map(|(node, report)| Heard { node, report })
-        .collect()
-}
-
-/// What all nodes' flows met, by way.
-pub(super) fn sums(facts: &Facts<'_>, wiring: &Wiring<'_>) -> BTreeMap<Way, Sums> {
-    let mut sums: BTreeMap<Way, Sums> = BTreeMap::new();
-    let links = facts.reports().flat_map(|(_, report)| &report.links);
-    for link in links.filter(|link| counts(facts, link)) {
-        for way in wiring.ways((&link.from, &link.to)) {
-            sums.entry(way).or_default().add(&Sums {
-                crossed: u64::from(link.crossed),
-                lossy: u64::from(link.lossy.min(link.crossed)),
-                slow: u64::from(link.slow.min(link.crossed)),
-                sent: link.sent,
-                lost: link.lost.min(link.sent),
-                hop_sent: u64::from(link.hop_sent),
-                hop_answered: u64::from(link.hop_answered.min(link.hop_sent)),
-                hop_rtt: link.hop_rtt,
-            });
-        }
+/// What answers to the probes over an access link cross for certain.
+fn back(way: &Way) -> Option<Way> {
+    match way {
+        Way::Out(rnic) => Some(Way::Into(rnic.clone())),
+        Way::Into(rnic) => Some(Way::Out(rnic.clone())),
+        _ => None,
     }
-    sums
 }
 
-/// Known links that may have been crossed between two routers over one or more that did not answer: those that
-/// leave the first one and those that enter the second one.
-fn alternatives(sums: &BTreeMap<Way, Sums>, from: &Router, to: &Router) -> Vec<Way> {
-    let (Router::Named(from), Router::Named(to)) = (from, to) else {
-        return Vec::new();
-    };
-    let fits = |way: &&Way| match way {
-        Way::Link(a, b) => (a == from && b != to) || (b == to && a != from),
-        _ => false,
-    };
-    sums.keys().filter(fits).cloned().collect()
+/// Ill flows that somebody lists, by what they cross.
+#[derive(Clone)]
+struct Listed {
+    ids: Vec<ComponentId>,
+    flows: u64,
+    sent: u64,
 }
 
-fn lossy(
-    facts: &Facts<'_>,
-    wiring: &Wiring<'_>,
-    heard: &[Heard<'_>],
-    sums: &BTreeMap<Way, Sums>,
-) -> Vec<(usize, Ill)> {
+fn lossy(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, Ill)> {
     let mut ill = Vec::new();
-    for (nth, heard) in heard.iter().enumerate() {
+    for (nth, heard) in seen.heard.iter().enumerate() {
         for path in heard.report.lossy_paths.iter().filter(|path| path.lost > 0) {
-            let links: Vec<&LinkTally> = path
-                .links
-                .iter()
-                .filter_map(|position| heard.report.links.get(usize::from(*position)))
+            let positions = path.links.iter().map(|position| usize::from(*position));
+            let is_evidence = positions.clone().all(|at| heard.is_evidence(at));
+            let links: Vec<&LinkTally> = positions
+                .filter_map(|position| heard.report.links.get(position))
                 .collect();
             let starved = links.iter().any(|link| match &link.from {
                 Hop::Rnic(rnic) => is_starved(facts, rnic),
                 Hop::Router(_) | Hop::Unknown => false,
             });
-            if starved || !links.iter().all(|link| counts(facts, link)) {
+            if starved || !is_evidence {
                 continue;
             }
             let hops: Vec<_> = links.iter().map(|link| (&link.from, &link.to)).collect();
-            let ways = wiring.chain(&hops, &|from, to| alternatives(sums, from, to));
+            let ways = wiring.chain(&hops, &|from, to| seen.alternatives(from, to));
             let one = Ill {
                 ways,
                 flows: u64::from(path.flows.max(1)),
@@ -359,25 +297,25 @@ fn is_starved(facts: &Facts<'_>, rnic: &RnicName) -> bool {
 }
 
 /// Slow flows. A round trip is slow on its way there or back, and of the way back only the ends are known.
-fn slow(
-    facts: &Facts<'_>,
-    wiring: &Wiring<'_>,
-    heard: &[Heard<'_>],
-    sums: &BTreeMap<Way, Sums>,
-) -> Vec<(usize, Ill)> {
+fn slow(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, Ill)> {
     let mut ill = Vec::new();
     // Without the flows that are well, slow ones prove nothing.
     let tallied = |heard: &Heard<'_>| !heard.report.links.is_empty();
-    for (nth, heard) in heard.iter().enumerate().filter(|(_, heard)| tallied(heard)) {
+    let heard = seen.heard.iter().enumerate();
+    for (nth, heard) in heard.filter(|(_, heard)| tallied(heard)) {
         let latency = |anomaly: &&Anomaly| anomaly.kind == AnomalyKind::Latency;
         for anomaly in heard.report.anomalies.iter().filter(latency) {
             let source = RnicName::new(heard.node.clone(), anomaly.device.clone(), anomaly.port);
+            // Where it is not known what answers cross, slow ones would accuse what is known.
+            let known = |rnic| !wiring.is_traced() || wiring.leaf(rnic).is_some();
             let is_evidence = anomaly.p99.is_some()
                 && source != anomaly.target
+                && known(&source)
+                && known(&anomaly.target)
                 && takes_part(facts, &source)
                 && takes_part(facts, &anomaly.target);
             if is_evidence {
-                let ways = round_trip(wiring, &source, anomaly, sums);
+                let ways = round_trip(wiring, &source, anomaly, seen);
                 let (flows, sent, lost) = (1, 1, 1);
                 ill.push((
                     nth,
@@ -399,7 +337,7 @@ pub(super) fn round_trip(
     wiring: &Wiring<'_>,
     source: &RnicName,
     anomaly: &Anomaly,
-    sums: &BTreeMap<Way, Sums>,
+    seen: &Seen<'_>,
 ) -> Vec<Way> {
     let target = &anomaly.target;
     let traced = wiring.leaf(source).is_some() || !anomaly.path.is_empty();
@@ -410,7 +348,7 @@ pub(super) fn round_trip(
         let mut ways = vec![Way::Out(from.clone()), Way::Into(to.clone())];
         if let (Some(a), Some(b)) = (wiring.leaf(from), wiring.leaf(to)) {
             let (a, b) = (Router::Named(Arc::clone(a)), Router::Named(Arc::clone(b)));
-            ways.extend(alternatives(sums, &a, &b));
+            ways.extend(seen.alternatives(&a, &b));
         }
         ways
     };
@@ -424,7 +362,7 @@ pub(super) fn round_trip(
         hops.extend(routers);
         hops.push(Hop::Rnic(target.clone()));
         let links: Vec<_> = hops.windows(2).map(|pair| (&pair[0], &pair[1])).collect();
-        ways.extend(wiring.chain(&links, &|from, to| alternatives(sums, from, to)));
+        ways.extend(wiring.chain(&links, &|from, to| seen.alternatives(from, to)));
     }
     ways.sort_unstable();
     ways.dedup();
@@ -433,9 +371,9 @@ pub(super) fn round_trip(
 
 /// Probes and flows of a link's tally that were well. Where a report had no room for all ill flows, only as large
 /// a part of the others counts, so that the share stays what it is.
-fn clean(link: &LinkTally, ways: &[Way], own: &[&Ill], illness: Illness) -> (u64, u64) {
-    let crossing = |ill: &&&Ill| ways.iter().any(|way| ill.ways.contains(way));
-    let listed: Vec<&Ill> = own.iter().filter(crossing).copied().collect();
+fn clean(link: &LinkTally, ids: &[ComponentId], own: &[Listed], illness: Illness) -> (u64, u64) {
+    let crossing = |ill: &&Listed| ids.iter().any(|id| ill.ids.contains(id));
+    let listed: Vec<&Listed> = own.iter().filter(crossing).collect();
     let listed_flows: u64 = listed.iter().map(|ill| ill.flows).sum();
     let ill = match illness {
         Illness::Loss => u64::from(link.lossy.min(link.crossed)),

@@ -81,6 +81,11 @@ impl Planned {
         self.places.get(self.position(rnic)? as usize)
     }
 
+    /// The RNICs of which somebody said where they are, in order.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (&RnicName, &Place)> {
+        self.rnics.iter().zip(&self.places)
+    }
+
     /// Whom the RNIC at `position` of [`Self::rnics`] probes, by position, each with its share of the probes
     /// that it sends (0 to 1).
     pub(super) fn shares_at(&self, position: u32) -> impl Iterator<Item = (u32, f64)> {
@@ -160,7 +165,12 @@ impl Planned {
     /// How many RNICs `from` probes.
     #[must_use]
     pub fn targets(&self, from: &RnicName) -> usize {
-        self.position(from).map_or(0, |from| self.range(from).len())
+        self.position(from).map_or(0, |from| self.targets_at(from))
+    }
+
+    /// How many RNICs the one at `position` of [`Self::rnics`] probes.
+    pub(super) fn targets_at(&self, position: u32) -> usize {
+        self.range(position).len()
     }
 
     /// Positions in `pairs` of what `from` probes.

@@ -2,18 +2,21 @@
 //! its probes were well: without them, one lost probe among the ten of its flow would look like a tenth.
 //!
 //! How many probes that were follows from the plan (who is probed how often) and, for links between
-//! switches, from how those agents that do list a link spread theirs over it and its parallels.
+//! switches, from how those agents that do list a link spread theirs over it and its parallels. A round trip
+//! that was fast was so on its way back as well, of which the two ends are known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::evidence::{Hop, Report};
 use super::facts::Facts;
-use super::network::{Illness, Model, as_f64, counts, rounded};
+use super::network::{Illness, Model, as_f64, rounded};
+use super::seen::{Heard, Number, Seen};
 use super::wiring::{Way, Wiring};
 use crate::names::RnicName;
 
-/// From so many links on a report may have had no room for more: what it does not list may be ill as well.
+/// From so many links on a report may have had no room for more. What it leaves out is the mildest: over a link that
+/// it does not list no more flows are ill than over the last one that it does.
 const MAYBE_CUT: usize = 32;
 /// Links that are left when a report has to be cut far down.
 const CUT_DOWN: usize = 12;
@@ -22,55 +25,205 @@ const CUT_DOWN: usize = 12;
 pub(super) fn clean(
     facts: &Facts<'_>,
     wiring: &Wiring<'_>,
-    model: &Model,
+    (seen, model): (&Seen<'_>, &Model),
     illness: Illness,
 ) -> Vec<(Way, u64)> {
-    let agents = agents(facts, wiring, illness);
+    let lists: Vec<Listed<'_>> = seen
+        .heard
+        .iter()
+        .map(|heard| Listed::of(seen, heard, illness))
+        .collect();
+    let agents = agents(facts, seen, &lists, illness);
     let leaves = Leaves::of(facts, wiring);
-    let trunks = trunks(&leaves, wiring, model, &agents);
-    let mut clean: BTreeMap<&Way, f64> = BTreeMap::new();
-    let planned = &facts.evidence.planned;
-    for agent in agents.iter().filter(|agent| agent.is_complete) {
-        let mut per_leaf: BTreeMap<u32, f64> = BTreeMap::new();
-        let own = leaves.at(agent.position);
-        let mut add = |way: &Way, sent: f64| {
-            if let Some((way, _)) = model.id(way).filter(|_| !agent.listed.contains(way)) {
-                *clean.entry(way).or_default() += sent;
-            }
+    let trunks = Trunks::of(facts, &leaves, seen, &agents);
+    let rnics = facts.evidence.planned.rnics();
+    let number = |way: fn(RnicName) -> Way| -> Vec<Option<Number>> {
+        let numbers = rnics.iter().map(|rnic| seen.number(&way(rnic.clone())));
+        numbers.collect()
+    };
+    let mut clean = Clean {
+        facts,
+        wiring,
+        seen,
+        leaves: &leaves,
+        is_traced: model.is_traced(),
+        numbers: [number(Way::Out), number(Way::Into)],
+        out: vec![0.0; rnics.len()],
+        into: vec![0.0; rnics.len()],
+        from_leaf: vec![0.0; leaves.names.len()],
+        to_leaf: vec![0.0; leaves.names.len()],
+        trunks: vec![0.0; trunks.all.len()],
+        others: BTreeMap::new(),
+        illness,
+    };
+    for agent in &agents {
+        clean.add(agent, &trunks);
+    }
+    let mut sums = clean.others;
+    for (trunk, listed) in trunks.all.iter().zip(&clean.trunks) {
+        let all = match trunk.end {
+            End::From(leaf) => clean.from_leaf[leaf as usize],
+            End::To(leaf) => clean.to_leaf[leaf as usize],
         };
-        add(&Way::Out(agent.rnic.clone()), agent.sent);
+        if let Some(way) = seen.way(trunk.number) {
+            sums.insert(way.clone(), (all - listed) * trunk.share);
+        }
+    }
+    for (rnic, (out, into)) in rnics.iter().zip(clean.out.iter().zip(&clean.into)) {
+        *sums.entry(Way::Out(rnic.clone())).or_default() += out;
+        *sums.entry(Way::Into(rnic.clone())).or_default() += into;
+    }
+    sums.into_iter()
+        .map(|(way, sent)| (way, rounded(sent)))
+        .filter(|(way, sent)| *sent > 0 && model.has(way))
+        .collect()
+}
+
+/// Sums over agents of what each sent over what it does not list.
+struct Clean<'a> {
+    facts: &'a Facts<'a>,
+    wiring: &'a Wiring<'a>,
+    seen: &'a Seen<'a>,
+    leaves: &'a Leaves,
+    is_traced: bool,
+    /// Numbers of the ways out of each RNIC of the plan and into it, where somebody lists them.
+    numbers: [Vec<Option<Number>>; 2],
+    /// Out of each RNIC of the plan, and into it.
+    out: Vec<f64>,
+    into: Vec<f64>,
+    /// From each leaf to others, and to each leaf from others, listed or not.
+    from_leaf: Vec<f64>,
+    to_leaf: Vec<f64>,
+    /// What of it does not count, as the agent lists the trunk or may have had no room for it.
+    trunks: Vec<f64>,
+    /// Over everything else.
+    others: BTreeMap<Way, f64>,
+    illness: Illness,
+}
+
+impl Clean<'_> {
+    fn add(&mut self, agent: &Agent<'_>, trunks: &Trunks) {
+        let planned = &self.facts.evidence.planned;
+        let list = agent.list;
+        let position = agent.position as usize;
+        let is_listed = |number: Option<Number>| number.is_some_and(|number| list.has(number));
+        let own_pairs = list.pairs.contains_key(agent.rnic);
+        if !own_pairs && !is_listed(self.numbers[0][position]) {
+            self.add_access(position, (agent.sent - list.unknown).max(0.0), true);
+        }
+        let own = self.leaves.at(agent.position);
+        let mut per_leaf: BTreeMap<u32, f64> = BTreeMap::new();
         for (to, share) in planned.shares_at(agent.position) {
             let Some(target) = planned.rnics().get(to as usize) else {
                 continue;
             };
             let sent = agent.sent * share;
-            if model.is_traced() {
-                add(&Way::Into(target.clone()), sent);
-            } else if !agent.pairs.contains(target) {
+            if self.is_traced {
+                if !is_listed(self.numbers[1][to as usize]) {
+                    self.add_access(to as usize, (sent - list.unknown).max(0.0), false);
+                }
+            } else if !(own_pairs && list.pairs[agent.rnic].contains(target)) {
                 let hops = (&Hop::Rnic(agent.rnic.clone()), &Hop::Rnic(target.clone()));
-                let ways = wiring.ways(hops);
-                ways.iter().skip(1).for_each(|way| add(way, sent));
+                for way in self.wiring.ways(hops).into_iter().skip(1) {
+                    if list.numbers.is_empty() || !is_listed(self.seen.number(&way)) {
+                        *self.others.entry(way).or_default() += (sent - list.unknown).max(0.0);
+                    }
+                }
             }
-            if let Some(leaf) = leaves.at(to).filter(|leaf| Some(*leaf) != own) {
+            if let Some(leaf) = self.leaves.at(to).filter(|leaf| Some(*leaf) != own) {
                 *per_leaf.entry(leaf).or_default() += sent;
             }
         }
         let across: f64 = per_leaf.values().sum();
-        for trunk in &trunks {
-            let sent = match trunk.end {
-                End::From(leaf) if own == Some(leaf) => across,
-                End::From(_) => 0.0,
-                End::To(leaf) => per_leaf.get(&leaf).copied().unwrap_or(0.0),
-            };
-            if sent > 0.0 {
-                add(&trunk.way, sent * trunk.share);
+        if let Some(own) = own {
+            self.from_leaf[own as usize] += across;
+        }
+        for (leaf, sent) in &per_leaf {
+            self.to_leaf[*leaf as usize] += sent;
+        }
+        let over = |trunk: &Trunk| match trunk.end {
+            End::From(leaf) if own == Some(leaf) => across,
+            End::From(_) => 0.0,
+            End::To(leaf) => per_leaf.get(&leaf).copied().unwrap_or(0.0),
+        };
+        for number in &list.numbers {
+            if let Some(position) = trunks.position(*number) {
+                self.trunks[position] += over(&trunks.all[position]);
+            }
+        }
+        if list.unknown == 0.0 {
+            return;
+        }
+        let reached = own.iter().map(|own| &trunks.from[*own as usize]);
+        let reached = reached.chain(per_leaf.keys().map(|leaf| &trunks.to[*leaf as usize]));
+        for position in reached.flatten() {
+            let trunk = &trunks.all[*position];
+            if trunk.share > 0.0 && !list.has(trunk.number) {
+                self.trunks[*position] += over(trunk).min(list.unknown / trunk.share);
             }
         }
     }
-    let clean = clean.into_iter();
-    clean
-        .map(|(way, sent)| (way.clone(), rounded(sent)))
-        .collect()
+
+    /// Counts what was sent out of an RNIC, or into it. What came back went the other way.
+    fn add_access(&mut self, position: usize, sent: f64, out: bool) {
+        let both = self.illness == Illness::Latency;
+        if out || both {
+            self.out[position] += sent;
+        }
+        if !out || both {
+            self.into[position] += sent;
+        }
+    }
+}
+
+/// What a node lists.
+#[derive(Default)]
+struct Listed<'a> {
+    /// Numbers of the ways, in order.
+    numbers: Vec<Number>,
+    /// Probes over each of them (flows, for latency), per RNIC of the node.
+    sent: Vec<f64>,
+    /// By RNIC of the node, targets that are listed without a path.
+    pairs: BTreeMap<&'a RnicName, BTreeSet<&'a RnicName>>,
+    /// Most probes (flows, for latency) that may have been on ill flows over anything that it does not list.
+    unknown: f64,
+    /// Flows that leave each RNIC of the node.
+    flows: BTreeMap<&'a RnicName, u32>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(seen: &Seen<'a>, heard: &Heard<'a>, illness: Illness) -> Self {
+        let mut listed = Self {
+            unknown: unknown(heard.report, illness),
+            ..Self::default()
+        };
+        // The list is the node's: each of its RNICs counts for a part.
+        let rnics = as_f64(heard.report.rnics.len().max(1) as u64);
+        let mut tallies: BTreeMap<Number, f64> = BTreeMap::new();
+        for (link, numbers) in seen.links(heard) {
+            if let (Hop::Rnic(from), Hop::Rnic(to)) = (&link.from, &link.to) {
+                listed.pairs.entry(from).or_default().insert(to);
+                continue;
+            }
+            if let Hop::Rnic(from) = &link.from {
+                *listed.flows.entry(from).or_default() += link.crossed;
+            }
+            let sent = match illness {
+                Illness::Loss => link.sent,
+                Illness::Latency => u64::from(link.crossed),
+            };
+            for number in numbers {
+                *tallies.entry(*number).or_default() += as_f64(sent) / rnics;
+            }
+        }
+        listed.numbers = tallies.keys().copied().collect();
+        listed.sent = tallies.into_values().collect();
+        listed
+    }
+
+    fn has(&self, number: Number) -> bool {
+        self.numbers.binary_search(&number).is_ok()
+    }
 }
 
 /// One RNIC of an agent whose word holds.
@@ -79,66 +232,52 @@ struct Agent<'a> {
     position: u32,
     /// Probes of the window that were judged; for latency, what it probes.
     sent: f64,
-    listed: BTreeSet<Way>,
-    /// Targets that are listed without a path.
-    pairs: BTreeSet<RnicName>,
-    /// By way, probes that are listed.
-    tallies: BTreeMap<Way, f64>,
-    /// Whether it lists all that is ill.
-    is_complete: bool,
+    list: &'a Listed<'a>,
 }
 
-fn agents<'a>(facts: &Facts<'a>, wiring: &Wiring<'_>, illness: Illness) -> Vec<Agent<'a>> {
+fn agents<'a>(
+    facts: &Facts<'a>,
+    seen: &Seen<'a>,
+    lists: &'a [Listed<'a>],
+    illness: Illness,
+) -> Vec<Agent<'a>> {
     let planned = &facts.evidence.planned;
     let mut agents = Vec::new();
     for (position, rnic) in (0..).zip(planned.rnics()) {
-        let (Some(report), Some(tally)) = (facts.report(&rnic.node), facts.tally(rnic)) else {
+        let list = seen.by(&rnic.node).and_then(|(nth, _)| lists.get(nth));
+        let (Some(list), Some(tally)) = (list, facts.tally(rnic)) else {
             continue;
         };
         let sent = match illness {
             Illness::Loss => as_f64(tally.judged()),
-            Illness::Latency => as_f64(planned.targets(rnic) as u64),
+            Illness::Latency => {
+                let flows = list.flows.get(rnic).map(|flows| u64::from(*flows));
+                as_f64(flows.unwrap_or_else(|| planned.targets_at(position) as u64))
+            }
         };
-        let mut agent = Agent {
+        agents.push(Agent {
             rnic,
             position,
             sent,
-            listed: BTreeSet::new(),
-            pairs: BTreeSet::new(),
-            tallies: BTreeMap::new(),
-            is_complete: is_complete(report),
-        };
-        agent.read(facts, wiring, report, illness);
-        agents.push(agent);
+            list,
+        });
     }
     agents
 }
 
-fn is_complete(report: &Report) -> bool {
-    report.links.len() < MAYBE_CUT && report.links.len() != CUT_DOWN
-}
-
-impl Agent<'_> {
-    fn read(&mut self, facts: &Facts<'_>, wiring: &Wiring<'_>, report: &Report, illness: Illness) {
-        for link in report.links.iter().filter(|link| counts(facts, link)) {
-            if let (Hop::Rnic(from), Hop::Rnic(to)) = (&link.from, &link.to) {
-                if from == self.rnic {
-                    self.pairs.insert(to.clone());
-                    self.listed.insert(Way::Out(from.clone()));
-                }
-                continue;
-            }
-            let sent = match illness {
-                Illness::Loss => link.sent,
-                Illness::Latency => u64::from(link.crossed),
-            };
-            // The list is the node's: each of its RNICs counts for a part.
-            let rnics = report.rnics.len().max(1) as u64;
-            for way in wiring.ways((&link.from, &link.to)) {
-                *self.tallies.entry(way.clone()).or_default() += as_f64(sent) / as_f64(rnics);
-                self.listed.insert(way);
-            }
-        }
+/// Most probes (flows, for latency) that may have been on ill flows over a link that a report leaves out.
+fn unknown(report: &Report, illness: Illness) -> f64 {
+    let cut = report.links.len() >= MAYBE_CUT || report.links.len() == CUT_DOWN;
+    let (Some(first), Some(last)) = (report.links.first(), report.links.last()) else {
+        return 0.0;
+    };
+    if !cut {
+        return 0.0;
+    }
+    let flows = as_f64(u64::from(last.lossy.saturating_add(last.slow).max(1)));
+    match illness {
+        Illness::Loss => flows * as_f64(first.sent) / as_f64(u64::from(first.crossed.max(1))),
+        Illness::Latency => flows,
     }
 }
 
@@ -149,32 +288,14 @@ struct Leaves {
 }
 
 impl Leaves {
-    /// As traced; an RNIC that nobody traced is behind the leaf of its group where that has just one.
     fn of(facts: &Facts<'_>, wiring: &Wiring<'_>) -> Self {
-        let planned = &facts.evidence.planned;
-        let mut by_group = BTreeMap::new();
-        for rnic in planned.rnics() {
-            if let (Some(leaf), Some(place)) = (wiring.leaf(rnic), planned.place(rnic)) {
-                let known: &mut BTreeSet<&Arc<str>> = by_group.entry(&place.group).or_default();
-                known.insert(leaf);
-            }
-        }
         let mut names: BTreeMap<Arc<str>, u32> = BTreeMap::new();
         let mut number = |leaf: &Arc<str>| {
             let next = u32::try_from(names.len()).unwrap_or(u32::MAX);
             *names.entry(Arc::clone(leaf)).or_insert(next)
         };
-        let leaf = |rnic: &RnicName| {
-            let of_group = || {
-                let known = by_group.get(&planned.place(rnic)?.group)?;
-                known.first().filter(|_| known.len() == 1).copied()
-            };
-            wiring.leaf(rnic).or_else(of_group)
-        };
-        let of = planned
-            .rnics()
-            .iter()
-            .map(|rnic| leaf(rnic).map(&mut number));
+        let rnics = facts.evidence.planned.rnics().iter();
+        let of = rnics.map(|rnic| wiring.leaf(rnic).map(&mut number));
         let of = of.collect();
         Self { names, of }
     }
@@ -193,52 +314,77 @@ enum End {
 
 /// A link next to a leaf, and the share of the probes from or to that leaf which cross it.
 struct Trunk {
-    way: Way,
+    number: Number,
     end: End,
     share: f64,
 }
 
-fn trunks(leaves: &Leaves, wiring: &Wiring<'_>, model: &Model, agents: &[Agent<'_>]) -> Vec<Trunk> {
-    let mut trunks = Vec::new();
-    for way in model.ways() {
-        let Way::Link(from, to) = way else { continue };
-        let end = match (leaves.names.get(from), leaves.names.get(to)) {
-            (Some(leaf), None) => End::From(*leaf),
-            (None, Some(leaf)) => End::To(*leaf),
-            _ => continue,
+/// All that somebody lists, in order of their numbers.
+struct Trunks {
+    all: Vec<Trunk>,
+    /// Their positions by the leaf that they come from, and by the one that they go to.
+    from: Vec<Vec<usize>>,
+    to: Vec<Vec<usize>>,
+}
+
+impl Trunks {
+    fn of(facts: &Facts<'_>, leaves: &Leaves, seen: &Seen<'_>, agents: &[Agent<'_>]) -> Self {
+        let none = vec![Vec::new(); leaves.names.len()];
+        let mut trunks = Self {
+            all: Vec::new(),
+            from: none.clone(),
+            to: none,
         };
-        trunks.push(Trunk {
-            way: way.clone(),
-            end,
-            share: 0.0,
-        });
+        for (number, (way, _)) in (0..).zip(seen.all()) {
+            let Way::Link(from, to) = way else { continue };
+            let end = match (leaves.names.get(from), leaves.names.get(to)) {
+                (Some(leaf), None) => End::From(*leaf),
+                (None, Some(leaf)) => End::To(*leaf),
+                _ => continue,
+            };
+            let share = 0.0;
+            match end {
+                End::From(leaf) => trunks.from[leaf as usize].push(trunks.all.len()),
+                End::To(leaf) => trunks.to[leaf as usize].push(trunks.all.len()),
+            }
+            trunks.all.push(Trunk { number, end, share });
+        }
+        trunks.measure(facts, leaves, agents);
+        trunks
     }
-    let planned = wiring.planned();
-    let mut listed = vec![(0.0, 0.0); trunks.len()];
-    for agent in agents.iter().filter(|agent| !agent.tallies.is_empty()) {
-        let own = leaves.at(agent.position);
-        let mut per_leaf: BTreeMap<u32, f64> = BTreeMap::new();
-        for (to, share) in planned.shares_at(agent.position) {
-            if let Some(leaf) = leaves.at(to).filter(|leaf| Some(*leaf) != own) {
-                *per_leaf.entry(leaf).or_default() += agent.sent * share;
+
+    fn measure(&mut self, facts: &Facts<'_>, leaves: &Leaves, agents: &[Agent<'_>]) {
+        let planned = &facts.evidence.planned;
+        let mut listed = vec![(0.0, 0.0); self.all.len()];
+        for agent in agents.iter().filter(|agent| !agent.list.numbers.is_empty()) {
+            let own = leaves.at(agent.position);
+            let mut per_leaf: BTreeMap<u32, f64> = BTreeMap::new();
+            for (to, share) in planned.shares_at(agent.position) {
+                if let Some(leaf) = leaves.at(to).filter(|leaf| Some(*leaf) != own) {
+                    *per_leaf.entry(leaf).or_default() += agent.sent * share;
+                }
+            }
+            for (number, over) in agent.list.numbers.iter().zip(&agent.list.sent) {
+                let Some(position) = self.position(*number) else {
+                    continue;
+                };
+                let all = match self.all[position].end {
+                    End::From(_) => per_leaf.values().sum(),
+                    End::To(leaf) => per_leaf.get(&leaf).copied().unwrap_or(0.0),
+                };
+                listed[position].0 += over;
+                listed[position].1 += all;
             }
         }
-        for (trunk, sums) in trunks.iter().zip(&mut listed) {
-            let Some(over) = agent.tallies.get(&trunk.way) else {
-                continue;
-            };
-            let all = match trunk.end {
-                End::From(_) => per_leaf.values().sum(),
-                End::To(leaf) => per_leaf.get(&leaf).copied().unwrap_or(0.0),
-            };
-            sums.0 += over;
-            sums.1 += all;
+        for (trunk, (over, all)) in self.all.iter_mut().zip(listed) {
+            if all > 0.0 {
+                trunk.share = f64::min(over / all, 1.0);
+            }
         }
     }
-    for (trunk, (over, all)) in trunks.iter_mut().zip(listed) {
-        if all > 0.0 {
-            trunk.share = f64::min(over / all, 1.0);
-        }
+
+    fn position(&self, number: Number) -> Option<usize> {
+        let found = self.all.binary_search_by_key(&number, |trunk| trunk.number);
+        found.ok()
     }
-    trunks
 }

@@ -1,6 +1,6 @@
 //! What flows cross, by name: which element a traced hop belongs to, and what a person calls it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -69,6 +69,8 @@ pub(super) struct Wiring<'a> {
     planned: &'a Planned,
     /// Router next to an RNIC, as far as it is known by name.
     access: Arc<BTreeMap<RnicName, Arc<str>>>,
+    /// The only named switch that RNICs of a group have been seen on: the others of the group are behind it as well.
+    by_group: BTreeMap<&'a GroupName, Option<Arc<str>>>,
     /// Named switches next to RNICs.
     leaves: BTreeSet<Arc<str>>,
     /// Where links to a router's interface come from; the smallest name.
@@ -86,11 +88,23 @@ impl<'a> Wiring<'a> {
             switches,
             planned,
             access: Arc::clone(&before.leaves),
+            by_group: BTreeMap::new(),
             leaves: before.leaves.values().cloned().collect(),
             origins: BTreeMap::new(),
         };
+        // Many agents list the same links.
+        let mut read: HashSet<(&Hop, &Hop)> = HashSet::new();
         for link in reports.flat_map(|report| &report.links) {
-            wiring.learn(link);
+            if read.insert((&link.from, &link.to)) {
+                wiring.learn(link);
+            }
+        }
+        for (rnic, place) in planned.placed() {
+            if let Some(leaf) = wiring.access.get(rnic) {
+                let only = wiring.by_group.entry(&place.group);
+                let only = only.or_insert_with(|| Some(Arc::clone(leaf)));
+                only.take_if(|only| *only != *leaf);
+            }
         }
         wiring
     }
@@ -128,14 +142,10 @@ impl<'a> Wiring<'a> {
         !self.access.is_empty() || !self.origins.is_empty()
     }
 
-    /// The plan in force.
-    pub const fn planned(&self) -> &'a Planned {
-        self.planned
-    }
-
-    /// The leaf that an RNIC hangs on, where traces have shown it by name.
+    /// The leaf that an RNIC hangs on, where traces have shown it, or that of its group, by name.
     pub fn leaf(&self, rnic: &RnicName) -> Option<&Arc<str>> {
-        self.access.get(rnic)
+        let of_group = || self.by_group.get(&self.planned.place(rnic)?.group)?.as_ref();
+        self.access.get(rnic).or_else(of_group)
     }
 
     /// Which RNIC hangs on which switch, of those RNICs that take part.

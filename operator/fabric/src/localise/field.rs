@@ -1,5 +1,7 @@
 //! The likelihood at the current rates, and what every component would gain by a rate of its own.
 
+use std::collections::HashMap;
+
 use super::Priors;
 use super::prepare::{Data, Flow};
 
@@ -14,6 +16,12 @@ const LARGEST: f64 = 9.0;
 
 /// Prior probability of a rate in the usual range, where there are rates beyond it.
 const USUAL: f64 = 0.8;
+
+/// Rates at which a table is read when it is integrated over.
+const FINE: usize = (POINTS - 1) * STEPS + 1;
+
+/// Rows remembered at most.
+const REMEMBERED: usize = 4096;
 
 type Row = [f64; POINTS];
 
@@ -33,8 +41,7 @@ pub(super) struct Field<'a> {
     points: usize,
     rates: Row,
     decay: Row,
-    /// ln of the highest usual rate.
-    usual: f64,
+    fine: Fine,
     background: f64,
     /// Rate of each lossy flow: the sum over what it crosses.
     total: Vec<f64>,
@@ -43,7 +50,65 @@ pub(super) struct Field<'a> {
     changed: Vec<u32>,
     /// Per component, cable and group and per rate: gain of log likelihood of the lossy flows.
     gain: Vec<Row>,
+    /// Rows by what they follow from: most flows are like many others.
+    rows: HashMap<[u64; 3], Row>,
 }
+
+/// What integrals over a table's rates have in common.
+struct Fine {
+    /// ln of the lowest, the highest usual and the highest rate.
+    ends: [f64; 3],
+    count: usize,
+    rates: [f64; FINE],
+    densities: [f64; FINE],
+    /// The cubic through the four points of the table around each rate: the first of them, and the weights.
+    weights: [(usize, [f64; 4]); FINE],
+}
+
+impl Fine {
+    fn new((mildest, usual): (f64, f64), rates: &Row, points: usize) -> Self {
+        let mut fine = Self {
+            ends: [mildest.ln(), usual, rates[points - 1].ln()],
+            count: (points - 1) * STEPS + 1,
+            rates: [0.0; FINE],
+            densities: [0.0; FINE],
+            weights: [(0, [0.0; 4]); FINE],
+        };
+        for index in 0..fine.count {
+            let rate = mildest * (WIDTH * index as f64).exp();
+            fine.rates[index] = rate;
+            fine.densities[index] = fine.density(rate.ln());
+            fine.weights[index] = weights(index, points);
+        }
+        fine
+    }
+
+    /// ln of the prior density of a guilty component's ln rate.
+    fn density(&self, ln_rate: f64) -> f64 {
+        let [lowest, usual, highest] = self.ends;
+        if usual <= lowest || usual >= highest {
+            return -(highest - lowest).ln();
+        }
+        if ln_rate <= usual {
+            (USUAL / (usual - lowest)).ln()
+        } else {
+            ((1.0 - USUAL) / (highest - usual)).ln()
+        }
+    }
+
+    /// Value of a table at a fine point.
+    fn between(&self, gain: &Row, index: usize) -> f64 {
+        let (first, weights) = &self.weights[index];
+        weights
+            .iter()
+            .zip(&gain[*first..])
+            .map(|(weight, gain)| weight * gain)
+            .sum()
+    }
+}
+
+/// Of ln rate, between two fine points.
+const WIDTH: f64 = std::f64::consts::LN_2 / STEPS as f64;
 
 impl<'a> Field<'a> {
     pub(super) fn new(data: &'a Data, priors: &Priors, background: f64) -> Self {
@@ -57,19 +122,22 @@ impl<'a> Field<'a> {
             rate *= 2.0;
         }
         let points = rates.iter().filter(|rate| **rate <= LARGEST * 1.4).count();
+        let points = points.max(2);
+        let usual = (-(-priors.usual).ln_1p()).ln();
         let total: Vec<f64> = data.flows.iter().map(|f| f.hops * background).collect();
         let mut field = Self {
             data,
             mildest,
-            points: points.max(2),
+            points,
+            fine: Fine::new((mildest, usual), &rates, points),
             rates,
             decay,
-            usual: (-(-priors.usual).ln_1p()).ln(),
             background,
             tabled: total.clone(),
             total,
             changed: Vec::new(),
             gain: vec![[0.0; POINTS]; data.carried.len()],
+            rows: HashMap::new(),
         };
         for flow in 0..field.total.len() {
             let row = field.row(flow, field.total[flow]);
@@ -80,19 +148,6 @@ impl<'a> Field<'a> {
 
     pub(super) const fn background(&self) -> f64 {
         self.background
-    }
-
-    /// ln of the prior density of a guilty component's ln rate.
-    fn density(&self, ln_rate: f64) -> f64 {
-        let (lowest, highest) = (self.mildest.ln(), self.rates[self.points - 1].ln());
-        if self.usual <= lowest || self.usual >= highest {
-            return -(highest - lowest).ln();
-        }
-        if ln_rate <= self.usual {
-            (USUAL / (self.usual - lowest)).ln()
-        } else {
-            ((1.0 - USUAL) / (highest - self.usual)).ln()
-        }
     }
 
     /// Adds `delta` to the rate of a component, cable or group.
@@ -146,8 +201,21 @@ impl<'a> Field<'a> {
     }
 
     /// Gain of one flow at each rate on top of `total`.
-    fn row(&self, flow: usize, total: f64) -> Row {
+    fn row(&mut self, flow: usize, total: f64) -> Row {
         let flow = &self.data.flows[flow];
+        let key = [flow.lost, flow.survived, total].map(f64::to_bits);
+        if let Some(row) = self.rows.get(&key) {
+            return *row;
+        }
+        let row = self.fresh_row(flow, total);
+        if self.rows.len() >= REMEMBERED {
+            self.rows.clear();
+        }
+        self.rows.insert(key, row);
+        row
+    }
+
+    fn fresh_row(&self, flow: &Flow, total: f64) -> Row {
         let mut row = [0.0; POINTS];
         let before = self.likelihood(flow, total);
         if self.data.outlier == 0.0 {
@@ -171,7 +239,7 @@ impl<'a> Field<'a> {
             return binomial;
         }
         let inside = flow.ln_choose + binomial - flow.survived * total;
-        let outside = (self.data.outlier / (flow.lost + flow.survived)).ln();
+        let outside = flow.ln_outside;
         let (high, low) = if inside > outside {
             (inside, outside)
         } else {
@@ -187,7 +255,7 @@ impl<'a> Field<'a> {
         }
         let lose = -(-total).exp_m1();
         let inside = flow.ln_choose + flow.lost * lose.ln() - flow.survived * total;
-        let outside = (self.data.outlier / (flow.lost + flow.survived)).ln();
+        let outside = flow.ln_outside;
         1.0 / (1.0 + (outside - inside).exp())
     }
 
@@ -234,7 +302,7 @@ impl<'a> Field<'a> {
         if bend <= 0.0 {
             return 0.0;
         }
-        (0.5 * (std::f64::consts::TAU / bend).ln() + self.density(rate.ln())).min(0.0)
+        (0.5 * (std::f64::consts::TAU / bend).ln() + self.fine.density(rate.ln())).min(0.0)
     }
 
     /// ln likelihood of all lossy flows at the current rates, without what `carried` accounts for.
@@ -257,16 +325,17 @@ impl<'a> Field<'a> {
 
     /// Integrates over ln rate between the table's points.
     fn integrate(&self, gain: &Row, carried: f64) -> Worth {
-        const FINE: usize = (POINTS - 1) * STEPS + 1;
-        let width = std::f64::consts::LN_2 / STEPS as f64;
-        let count = (self.points - 1) * STEPS + 1;
+        let Fine {
+            count,
+            rates,
+            densities,
+            ..
+        } = &self.fine;
+        let (count, width) = (*count, WIDTH);
         let mut values = [f64::NEG_INFINITY; FINE];
-        let mut densities = [0.0; FINE];
         let mut best = 0;
         for (index, value) in values.iter_mut().enumerate().take(count) {
-            let rate = self.mildest * (width * index as f64).exp();
-            *value = between(gain, index, self.points) - carried * rate;
-            densities[index] = self.density(rate.ln());
+            *value = self.fine.between(gain, index) - carried * rates[index];
         }
         for index in 1..count {
             if values[index] > values[best] {
@@ -316,25 +385,26 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Value of a table at a fine point: the cubic through the four points around it.
-fn between(gain: &Row, fine: usize, points: usize) -> f64 {
+/// What the value of a table at a fine point is made of.
+fn weights(fine: usize, points: usize) -> (usize, [f64; 4]) {
     let (point, part) = (fine / STEPS, fine % STEPS);
+    let t = part as f64 / STEPS as f64;
     if part == 0 {
-        return gain[point];
+        let first = point.min(POINTS - 4);
+        let mut weights = [0.0; 4];
+        weights[point - first] = 1.0;
+        return (first, weights);
     }
     if points < 4 {
-        let t = part as f64 / STEPS as f64;
-        return gain[point] * (1.0 - t) + gain[point + 1] * t;
+        return (point, [1.0 - t, t, 0.0, 0.0]);
     }
     let first = point.saturating_sub(1).min(points - 4);
-    let x = (point - first) as f64 + part as f64 / STEPS as f64;
-    (0..4)
-        .map(|i| {
-            let weight: f64 = (0..4)
-                .filter(|j| *j != i)
-                .map(|j| (x - j as f64) / (i as f64 - j as f64))
-                .product();
-            weight * gain[first + i]
-        })
-        .sum()
+    let x = (point - first) as f64 + t;
+    let weight = |i: usize| {
+        let others = (0..4).filter(|j| *j != i);
+        others
+            .map(|j| (x - j as f64) / (i as f64 - j as f64))
+            .product()
+    };
+    (first, std::array::from_fn(weight))
 }

@@ -33,6 +33,8 @@ pub(super) struct Flow {
     pub(super) survived: f64,
     /// ln of the ways to choose the lost packets among the sent ones.
     pub(super) ln_choose: f64,
+    /// ln of the probability to lose so many of them for reasons outside the network.
+    pub(super) ln_outside: f64,
     /// Plain components crossed.
     pub(super) hops: f64,
 }
@@ -92,6 +94,7 @@ impl Data {
                 lost,
                 survived,
                 ln_choose: ln_choose(lossy.sent, lossy.lost),
+                ln_outside: (self.outlier / (lost + survived)).ln(),
                 hops: crossed.len() as f64,
             });
             self.cross(network, crossed);

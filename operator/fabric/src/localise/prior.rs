@@ -23,7 +23,7 @@ const WHOLE: f64 = 0.3;
 /// Probability that it loses only where one of its narrower forms has members.
 const NARROWER: f64 = 0.2;
 
-/// Least share of its members in which a switch or host loses, as one in so many.
+/// Least share of its members in which a switch loses, as one in so many. A host loses in all of them.
 const LEAST_SHARE: usize = 4;
 
 /// Evidence for a member that was not found speaks against its guilt at most: what speaks for it are losses
@@ -52,6 +52,7 @@ pub(super) struct Prior {
     /// Per entity: itself and the directions of it that flows crossed.
     pub(super) variants: Vec<Vec<u32>>,
     nuisance: Vec<bool>,
+    hosts: Vec<bool>,
     ln_first: f64,
     ln_mixed: f64,
 }
@@ -59,6 +60,7 @@ pub(super) struct Prior {
 impl Prior {
     pub(super) fn new(network: &Network, data: &Data, priors: &Priors) -> Self {
         let count = network.units.len();
+        let of = |kind: Kind| network.units.iter().map(move |unit| unit.kind == kind);
         let entity: Vec<u32> = (0..count)
             .map(|id| network.form_of[id].unwrap_or(u32::try_from(id).unwrap_or(u32::MAX)))
             .collect();
@@ -68,11 +70,8 @@ impl Prior {
             groups: vec![Vec::new(); count],
             parts: vec![Vec::new(); count],
             variants: vec![Vec::new(); count],
-            nuisance: network
-                .units
-                .iter()
-                .map(|u| u.kind == Kind::Nuisance)
-                .collect(),
+            nuisance: of(Kind::Nuisance).collect(),
+            hosts: of(Kind::Host).collect(),
             ln_first: priors.faults.max(1e-9).ln(),
             ln_mixed: priors.mixed.max(1e-9).ln(),
             entity,
@@ -196,7 +195,11 @@ impl Prior {
     /// are known and the others' evidence (likelihood ratio of guilt to innocence) is `hidden`.
     pub(super) fn share(&self, group: u32, found: usize, hidden: &[f64]) -> f64 {
         let parts = found + hidden.len();
-        let lowest = (parts / LEAST_SHARE).max(2).min(parts);
+        let lowest = if self.hosts[group as usize] {
+            parts
+        } else {
+            (parts / LEAST_SHARE).max(2).min(parts)
+        };
         let least = lowest.max(found);
         // ways[k]: sum over choices of k hidden parts of the product of their evidence.
         let mut ways = vec![0.0; hidden.len() + 1];

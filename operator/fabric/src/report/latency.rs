@@ -207,10 +207,19 @@ fn by_slowest(context: &Context<'_>, limit: Duration, found: &mut Findings) {
     // A few slow flows of many make the target's slowest round trips slow; it is they that are ill then.
     let slow = flows.iter().filter(|flow| flow.rtt.p99 > limit).count();
     match verdict(rtt.count(), rtt.quantile(0.99), held.is_some()) {
-        Judgement::Ill(severity) if slow * 2 > flows.len() => {
+        Judgement::Ill(severity) if slow == flows.len() => {
             return found
                 .open
                 .push(context.finding(Kind::Latency, None, severity));
+        }
+        // All round trips together are enough to be sure, but only those of the slow flows are slow.
+        Judgement::Ill(_) if slow * 2 > flows.len() => {
+            for (position, flow) in flows.iter().enumerate().filter(|(_, f)| f.rtt.p99 > limit) {
+                let severity = severity(flow.rtt.p99, limit);
+                let finding = context.finding(Kind::Latency, Some(position), severity);
+                found.open.push(finding);
+            }
+            return;
         }
         Judgement::NoEvidence => {
             if let Some(held) = held {

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::find::{Finding, FindingKey};
 use super::pacer::Change;
-use super::window::{LocalPort, Tally, Window};
+use super::window::{LocalPort, Tally, TargetKey, Window};
 use crate::plan::ProbeClass;
 
 /// A loss ratio that moves by more than this factor is drift.
 const RATIO_FACTOR: f64 = 2.0;
+
+/// So many lost probes of one target are more than chance.
+const SEVERAL: u64 = 3;
 
 /// Findings and losses, without the figures that change every second.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +20,8 @@ pub struct News {
     anomalies: BTreeMap<FindingKey, f64>,
     /// Per mesh, probes of the window that were lost on their way there.
     lost: BTreeMap<Arc<str>, u64>,
+    /// The same per target, where several were.
+    targets: BTreeMap<(LocalPort, TargetKey), u64>,
     /// So many probes were not judged that the figures prove little.
     doubtful: bool,
 }
@@ -26,16 +31,21 @@ impl News {
     #[must_use]
     pub fn new(windows: &[Window<'_>], findings: &[Finding]) -> Self {
         let mut lost: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        let mut targets = BTreeMap::new();
         for window in windows.iter().filter(|window| is_rdma(window)) {
             let on_the_way = window.tally.lost_on_the_way();
             if on_the_way > 0 {
                 *lost.entry(Arc::clone(&window.target.mesh)).or_default() += on_the_way;
+            }
+            if on_the_way >= SEVERAL {
+                targets.insert((window.local.clone(), window.target.clone()), on_the_way);
             }
         }
         let anomalies = findings.iter();
         Self {
             anomalies: anomalies.map(|f| (f.key.clone(), f.loss_ratio)).collect(),
             lost,
+            targets,
             doubtful: doubtful(windows),
         }
     }
@@ -58,6 +68,13 @@ impl News {
         let meshes = || self.lost.keys().chain(written.lost.keys());
         let hints = |now: u64, then: u64| (now == 0) != (then == 0) || now > then * 3 + 2;
         if meshes().any(|mesh| hints(lost(self, mesh), lost(written, mesh))) {
+            return Change::Hint;
+        }
+        // While one fault goes on, the end of another one shows only in that some targets no longer lose.
+        let ended = |(target, then): (&(LocalPort, TargetKey), &u64)| {
+            self.targets.get(target).is_none_or(|now| now * 3 < *then)
+        };
+        if written.targets.iter().any(ended) {
             return Change::Hint;
         }
         let moved = self

@@ -248,6 +248,8 @@ impl Search<'_> {
     /// Groups whose members' evidence together might do what none of them does alone, best first.
     pub(super) fn promising_groups(&self) -> Vec<u32> {
         let mut promising: Vec<(f64, u32)> = Vec::new();
+        // Most members are in more than one group.
+        let mut known: BTreeMap<u32, f64> = BTreeMap::new();
         for id in 0..self.prior.parts.len() {
             let group = u32::try_from(id).unwrap_or(u32::MAX);
             if !self.prior.is_group(group) || self.is_taken(group) {
@@ -256,7 +258,10 @@ impl Search<'_> {
             let evidence: f64 = self.prior.parts[id]
                 .iter()
                 .filter(|part| !self.is_guilty(**part))
-                .map(|&part| self.part_evidence(part).max(0.0))
+                .map(|&part| {
+                    let evidence = known.entry(part);
+                    *evidence.or_insert_with(|| self.part_evidence(part).max(0.0))
+                })
                 .sum();
             let hope = evidence + self.prior.unit(group);
             if hope > 0.0 {
