@@ -199,6 +199,43 @@ impl<'a> Search<'a> {
                 _ => self.put(&out),
             }
         }
+        self.merge() || changed
+    }
+
+    /// Replaces components that are guilty by themselves by the switch or host that all of them are of, where that
+    /// explains their losses better. Whether anything changed.
+    fn merge(&mut self) -> bool {
+        let mut changed = false;
+        let mut tried = Vec::new();
+        for unit in self.alone() {
+            for group in self.prior.groups[unit as usize].clone() {
+                let whole = self.entity(group);
+                let members = self.members_alone(group);
+                if tried.contains(&whole) || members.len() < 2 {
+                    continue;
+                }
+                tried.push(whole);
+                let entities: Vec<u32> = members.iter().map(|unit| self.entity(*unit)).collect();
+                let guilty = self.guilty.iter().map(|guilty| guilty.unit);
+                let units: Vec<u32> = guilty
+                    .filter(|unit| entities.contains(&self.entity(*unit)))
+                    .collect();
+                let before = self.score();
+                let out = self.take(&units);
+                let best = self.best(|search, unit| {
+                    search.prior.is_group(unit) && search.entity(unit) == whole
+                });
+                if let Some(best) = best {
+                    self.add(best);
+                    if self.score() > before {
+                        changed = true;
+                        continue;
+                    }
+                    self.take(&[best.unit]);
+                }
+                self.put(&out);
+            }
+        }
         changed
     }
 

@@ -161,7 +161,7 @@ impl Search<'_> {
     }
 
     /// Guilty units of a group that no share accounts for.
-    fn members_alone(&self, group: u32) -> Vec<u32> {
+    pub(super) fn members_alone(&self, group: u32) -> Vec<u32> {
         let parts = &self.prior.parts[group as usize];
         self.alone()
             .into_iter()
