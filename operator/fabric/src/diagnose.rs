@@ -76,7 +76,6 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
     let wiring = Wiring::read((&evidence.switches, &evidence.planned), state, reports);
     let seen = seen::Seen::read(&facts, &wiring);
     let blamed = blame::blamed(&facts, &wiring, &seen, state);
-    if let Ok(range) = std::env::var("DIAG_DUMP") { let t = (now.0.as_secs_f64() - 1_700_000_012.0); let (a,b) = range.split_once('-').unwrap(); if t >= a.parse::<f64>().unwrap() && t <= b.parse::<f64>().unwrap() { eprintln!("=== {t:.3}"); for (k,b) in &blamed { eprintln!("  {k} {} {:?} {}", b.finding.confidence, b.finding.settle, b.finding.evidence); } } }
     let ill_pairs = pairs::ill(&facts);
     let mut ill = ports::ill(&facts, &wiring);
     for (key, blamed) in &blamed {

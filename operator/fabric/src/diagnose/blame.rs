@@ -18,8 +18,10 @@ use super::wiring::{Way, Wiring};
 use crate::localise::{ComponentId, Priors, Suspect, localise};
 use crate::names::RnicName;
 
-/// Less sure than this names nobody.
+/// Less sure than this names nobody,
 const LEAST_CONFIDENCE: f64 = 0.5;
+/// and less than this not even with the words that it may be another one.
+const LEAST_OF_SEVERAL: f64 = 0.3;
 /// This sure names at once.
 const CERTAIN: f64 = 0.95;
 /// So many lost probes are no accident.
@@ -31,6 +33,8 @@ const SAME_BY_HOPS: f64 = 0.05;
 const TOLD: f64 = 0.95;
 /// How much more the guilty one must add to what hop probes met than any other.
 const CLEARLY: f64 = 3.0;
+/// Share of what makes the mildest of the slow flows slow that hop probes must have met as well.
+const EXPLAINS: f64 = 0.5;
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
 /// Others this likely, compared with the suspect, cannot be told from it.
@@ -173,7 +177,7 @@ impl Accusation<'_> {
             sure = f64::max(sure, TOLD * (self.suspect.confidence + all));
             same.clear();
         }
-        if sure < LEAST_CONFIDENCE && same.is_empty() {
+        if sure < LEAST_OF_SEVERAL || (sure < LEAST_CONFIDENCE && same.is_empty()) {
             return None;
         }
         if sure < CERTAIN && self.is_mild_rnic(&key) {
@@ -209,7 +213,7 @@ impl Accusation<'_> {
     fn settle(&self, sure: f64) -> Duration {
         if sure >= CERTAIN {
             Duration::ZERO
-        } else if self.suspect.flows.lost >= MANY_LOST {
+        } else if self.suspect.flows.lost >= MANY_LOST && sure >= LEAST_CONFIDENCE {
             SETTLE
         } else {
             let window = self.facts.evidence.thresholds.window;
@@ -240,7 +244,11 @@ impl Accusation<'_> {
         scores.sort_by(|a, b| b.0.total_cmp(&a.0));
         let best = scores.first()?;
         let second = scores.get(1).map_or(0.0, |second| second.0);
-        (best.0 > 0.0 && best.0 >= second * CLEARLY).then_some(best.1)
+        let enough = match self.illness {
+            Illness::Loss => best.0 > 0.0,
+            Illness::Latency => best.0 >= self.excess()? * EXPLAINS,
+        };
+        (enough && best.0 >= second * CLEARLY).then_some(best.1)
     }
 
     fn key(&self, what: &What) -> CaseKey {
@@ -336,6 +344,14 @@ impl Accusation<'_> {
             }
             _ => String::new(),
         }
+    }
+
+    /// By how many seconds the mildest of the flows that are typically slow is; `None` where none is.
+    fn excess(&self) -> Option<f64> {
+        let anomalies = self.facts.anomalies().map(|(_, anomaly)| anomaly);
+        let slow = anomalies.filter(|anomaly| anomaly.kind == AnomalyKind::Latency);
+        let excess = slow.filter_map(|anomaly| anomaly.p50?.checked_sub(anomaly.baseline?));
+        excess.min().map(|excess| excess.as_secs_f64())
     }
 
     /// How slow, against what.

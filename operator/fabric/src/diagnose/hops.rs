@@ -67,8 +67,10 @@ impl Hops<'_> {
         let mut all: Vec<f64> = origins
             .filter_map(|from| self.added(from, switch))
             .collect();
-        // Hosts come to their leaf over nothing but their own cable.
-        all.extend(self.figure(|way| self.is_access(way, switch)).map(certain));
+        // Hosts come to their leaf over nothing but their own cable. How long it takes to answer is its own affair.
+        if self.illness == Illness::Loss {
+            all.extend(self.figure(|way| self.is_access(way, switch)).map(certain));
+        }
         let enough = all.len() > usize::from(besides.is_none());
         let least = all.into_iter().min_by(f64::total_cmp);
         least.filter(|_| enough)

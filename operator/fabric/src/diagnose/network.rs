@@ -72,6 +72,12 @@ impl Model {
         let crossed = ill.iter().flat_map(|(_, ill)| &ill.ways);
         let mut ways: BTreeSet<Way> = crossed.cloned().collect();
         ways.extend(seen.all().map(|(way, _)| way.clone()));
+        // A host is judged by all its RNICs, also by those over which nobody has anything to tell.
+        let hosts: BTreeSet<NodeName> = ways.iter().filter_map(host).cloned().collect();
+        let planned = facts.evidence.planned.rnics().iter();
+        for rnic in planned.filter(|rnic| hosts.contains(&rnic.node)) {
+            ways.extend([Way::Out(rnic.clone()), Way::Into(rnic.clone())]);
+        }
         let mut model = Self {
             network: Network::new(),
             ids: BTreeMap::new(),
@@ -224,6 +230,11 @@ impl Model {
         ids.copied().collect()
     }
 
+    /// The ways of the network, in order.
+    pub fn ways(&self) -> impl Iterator<Item = &Way> {
+        self.ids.keys()
+    }
+
     /// Whether a way is part of the network.
     pub fn has(&self, way: &Way) -> bool {
         self.ids.contains_key(way)
@@ -238,6 +249,14 @@ impl Model {
     fn seen(&mut self, ids: &[ComponentId], sent: u64, lost: u64, flows: u64) {
         // Sums of reports are bounded before they get here, and these ids are of this very network.
         self.network.observe(ids, sent, lost.min(sent), flows).ok();
+    }
+}
+
+/// The host that a way leads to or from.
+const fn host(way: &Way) -> Option<&NodeName> {
+    match way {
+        Way::Out(rnic) | Way::Into(rnic) => Some(&rnic.node),
+        _ => None,
     }
 }
 
@@ -260,7 +279,8 @@ struct Listed {
 
 fn lossy(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, Ill)> {
     let mut ill = Vec::new();
-    for (nth, heard) in seen.heard.iter().enumerate() {
+    let heard = seen.heard.iter().enumerate();
+    for (nth, heard) in heard.filter(|(_, heard)| heard.is_of_age) {
         for path in heard.report.lossy_paths.iter().filter(|path| path.lost > 0) {
             let positions = path.links.iter().map(|position| usize::from(*position));
             let is_evidence = positions.clone().all(|at| heard.is_evidence(at));
@@ -300,7 +320,7 @@ fn is_starved(facts: &Facts<'_>, rnic: &RnicName) -> bool {
 fn slow(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, Ill)> {
     let mut ill = Vec::new();
     // Without the flows that are well, slow ones prove nothing.
-    let tallied = |heard: &Heard<'_>| !heard.report.links.is_empty();
+    let tallied = |heard: &Heard<'_>| !heard.report.links.is_empty() && heard.is_of_age;
     let heard = seen.heard.iter().enumerate();
     for (nth, heard) in heard.filter(|(_, heard)| tallied(heard)) {
         let latency = |anomaly: &&Anomaly| anomaly.kind == AnomalyKind::Latency;

@@ -168,6 +168,20 @@ impl Planned {
         self.position(from).map_or(0, |from| self.targets_at(from))
     }
 
+    /// Probes per second that the RNICs of each node send; empty where nobody said.
+    pub(super) fn rates(&self) -> BTreeMap<&NodeName, f64> {
+        let mut rates: BTreeMap<&NodeName, f64> = BTreeMap::new();
+        let pairs: Vec<_> = self.pairs.iter().zip(&self.rates).collect();
+        for of_rnic in pairs.chunk_by(|((a, _), _), ((b, _), _)| a == b) {
+            let from = of_rnic.first().map_or(0, |((from, _), _)| *from);
+            let sum: f64 = of_rnic.iter().map(|(_, rate)| f64::from(**rate)).sum();
+            if let Some(rnic) = self.rnics.get(from as usize) {
+                *rates.entry(&rnic.node).or_default() += sum / 1000.0;
+            }
+        }
+        rates
+    }
+
     /// How many RNICs the one at `position` of [`Self::rnics`] probes.
     pub(super) fn targets_at(&self, position: u32) -> usize {
         self.range(position).len()

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use super::evidence::{AgentState, Hop, LinkTally, Report};
 use super::facts::{Facts, Standing};
+use super::network::as_f64;
 use super::wiring::{Router, Way, Wiring};
 use crate::names::{NodeName, RnicName};
+
+/// Share of the probes that a node is to send in a window which it must have sent.
+const OF_AGE: f64 = 0.5;
 
 /// What all nodes' flows met on one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +65,11 @@ pub(super) struct Heard<'a> {
     pub report: &'a Report,
     /// Of each of its links: which of all distinct links that is; `None` where it is no evidence.
     links: Vec<Option<u32>>,
+    /// Whether its figures are of a time as long as everybody else's. Those of an agent that has just begun are not:
+    /// what began a moment before is the larger part of them.
+    pub is_of_age: bool,
+    /// Whether what it does not list is evidence: its windows are settled, or most of them although its plan has changed.
+    pub is_settled: bool,
 }
 
 impl Heard<'_> {
@@ -93,12 +102,22 @@ impl<'a> Seen<'a> {
             links: Vec::new(),
             known: HashMap::new(),
         };
+        let rates = facts.evidence.planned.rates();
+        let window = facts.evidence.thresholds.window.as_secs_f64();
         let reports = facts.reports();
         let heard: Vec<Heard<'a>> = reports
-            .map(|(node, report)| Heard {
-                node,
-                report,
-                links: report.links.iter().map(|link| reader.read(link)).collect(),
+            .map(|(node, report)| {
+                let sent: u64 = report.rnics.iter().map(|rnic| rnic.sent).sum();
+                let is_of_age = rates
+                    .get(node)
+                    .map(|rate| as_f64(sent) >= rate * window * OF_AGE);
+                Heard {
+                    node,
+                    report,
+                    links: report.links.iter().map(|link| reader.read(link)).collect(),
+                    is_of_age: is_of_age != Some(false),
+                    is_settled: report.window_end.is_some() || is_of_age == Some(true),
+                }
             })
             .collect();
         let Reader {
@@ -206,18 +225,31 @@ impl<'a> Seen<'a> {
     }
 
     /// Known links that may have been crossed between two routers over one or more that did not answer: those that
-    /// leave the first one and those that enter the second one.
+    /// leave the first one and those that enter the second one. A link that is known one way leads back as well.
     pub fn alternatives(&self, from: &Router, to: &Router) -> Vec<Way> {
         let (Router::Named(from), Router::Named(to)) = (from, to) else {
             return Vec::new();
         };
-        let fits = |way: &Way| match way {
-            Way::Link(a, b) => (a == from && b != to) || (b == to && a != from),
-            _ => false,
+        let link = |a: &Arc<str>, b: &Arc<str>| Way::Link(Arc::clone(a), Arc::clone(b));
+        let ends = |(way, _): (&Way, &Sums)| match way {
+            Way::Link(a, b) => Some([Arc::clone(a), Arc::clone(b)]),
+            _ => None,
         };
-        let ways = self.leaving(from).chain(self.entering(to));
-        let ways = ways.map(|(way, _)| way).filter(|way| fits(way));
-        ways.cloned().collect()
+        let mut ways = Vec::new();
+        for end in [from, to] {
+            let links = self.leaving(end).chain(self.entering(end));
+            for [a, b] in links.filter_map(ends) {
+                let other = if a == *end { b } else { a };
+                if end == from && other != *to {
+                    ways.push(link(from, &other));
+                } else if end == to && other != *from {
+                    ways.push(link(&other, to));
+                }
+            }
+        }
+        ways.sort_unstable();
+        ways.dedup();
+        ways
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::evidence::{Hop, Report};
+use super::evidence::{Hop, Report, RnicTally};
 use super::facts::Facts;
 use super::network::{Illness, Model, as_f64, rounded};
 use super::seen::{Heard, Number, Seen};
@@ -35,7 +35,7 @@ pub(super) fn clean(
         .collect();
     let agents = agents(facts, seen, &lists, illness);
     let leaves = Leaves::of(facts, wiring);
-    let trunks = Trunks::of(facts, &leaves, seen, &agents);
+    let trunks = Trunks::of(facts, &leaves, (seen, model), &agents);
     let rnics = facts.evidence.planned.rnics();
     let number = |way: fn(RnicName) -> Way| -> Vec<Option<Number>> {
         let numbers = rnics.iter().map(|rnic| seen.number(&way(rnic.clone())));
@@ -65,9 +65,7 @@ pub(super) fn clean(
             End::From(leaf) => clean.from_leaf[leaf as usize],
             End::To(leaf) => clean.to_leaf[leaf as usize],
         };
-        if let Some(way) = seen.way(trunk.number) {
-            sums.insert(way.clone(), (all - listed) * trunk.share);
-        }
+        sums.insert(trunk.way.clone(), (all - listed) * trunk.share);
     }
     for (rnic, (out, into)) in rnics.iter().zip(clean.out.iter().zip(&clean.into)) {
         *sums.entry(Way::Out(rnic.clone())).or_default() += out;
@@ -158,7 +156,7 @@ impl Clean<'_> {
         let reached = reached.chain(per_leaf.keys().map(|leaf| &trunks.to[*leaf as usize]));
         for position in reached.flatten() {
             let trunk = &trunks.all[*position];
-            if trunk.share > 0.0 && !list.has(trunk.number) {
+            if trunk.share > 0.0 && !is_listed(trunk.number) {
                 self.trunks[*position] += over(trunk).min(list.unknown / trunk.share);
             }
         }
@@ -244,8 +242,13 @@ fn agents<'a>(
     let planned = &facts.evidence.planned;
     let mut agents = Vec::new();
     for (position, rnic) in (0..).zip(planned.rnics()) {
-        let list = seen.by(&rnic.node).and_then(|(nth, _)| lists.get(nth));
-        let (Some(list), Some(tally)) = (list, facts.tally(rnic)) else {
+        let Some((nth, heard)) = seen.by(&rnic.node).filter(|(_, heard)| heard.is_settled) else {
+            continue;
+        };
+        let own = |tally: &&RnicTally| tally.device == rnic.device && tally.port == rnic.port;
+        let tally = heard.report.rnics.iter().find(own);
+        let tally = tally.filter(|tally| tally.judged() > 0);
+        let (Some(list), Some(tally)) = (lists.get(nth), tally) else {
             continue;
         };
         let sent = match illness {
@@ -267,7 +270,11 @@ fn agents<'a>(
 
 /// Most probes (flows, for latency) that may have been on ill flows over a link that a report leaves out.
 fn unknown(report: &Report, illness: Illness) -> f64 {
-    let cut = report.links.len() >= MAYBE_CUT || report.links.len() == CUT_DOWN;
+    let cut = match illness {
+        Illness::Loss => report.links.len() >= MAYBE_CUT || report.links.len() == CUT_DOWN,
+        // Slow flows are listed by themselves.
+        Illness::Latency => report.anomalies_omitted > 0,
+    };
     let (Some(first), Some(last)) = (report.links.first(), report.links.last()) else {
         return 0.0;
     };
@@ -314,40 +321,59 @@ enum End {
 
 /// A link next to a leaf, and the share of the probes from or to that leaf which cross it.
 struct Trunk {
-    number: Number,
+    way: Way,
+    /// Where somebody lists it.
+    number: Option<Number>,
     end: End,
     share: f64,
 }
 
-/// All that somebody lists, in order of their numbers.
+/// All of the network.
 struct Trunks {
     all: Vec<Trunk>,
+    /// Their positions by number.
+    numbered: BTreeMap<Number, usize>,
     /// Their positions by the leaf that they come from, and by the one that they go to.
     from: Vec<Vec<usize>>,
     to: Vec<Vec<usize>>,
 }
 
 impl Trunks {
-    fn of(facts: &Facts<'_>, leaves: &Leaves, seen: &Seen<'_>, agents: &[Agent<'_>]) -> Self {
+    fn of(
+        facts: &Facts<'_>,
+        leaves: &Leaves,
+        (seen, model): (&Seen<'_>, &Model),
+        agents: &[Agent<'_>],
+    ) -> Self {
         let none = vec![Vec::new(); leaves.names.len()];
         let mut trunks = Self {
             all: Vec::new(),
+            numbered: BTreeMap::new(),
             from: none.clone(),
             to: none,
         };
-        for (number, (way, _)) in (0..).zip(seen.all()) {
+        for way in model.ways() {
             let Way::Link(from, to) = way else { continue };
+            let position = trunks.all.len();
             let end = match (leaves.names.get(from), leaves.names.get(to)) {
-                (Some(leaf), None) => End::From(*leaf),
-                (None, Some(leaf)) => End::To(*leaf),
+                (Some(leaf), None) => {
+                    trunks.from[*leaf as usize].push(position);
+                    End::From(*leaf)
+                }
+                (None, Some(leaf)) => {
+                    trunks.to[*leaf as usize].push(position);
+                    End::To(*leaf)
+                }
                 _ => continue,
             };
-            let share = 0.0;
-            match end {
-                End::From(leaf) => trunks.from[leaf as usize].push(trunks.all.len()),
-                End::To(leaf) => trunks.to[leaf as usize].push(trunks.all.len()),
-            }
-            trunks.all.push(Trunk { number, end, share });
+            let number = seen.number(way);
+            trunks.numbered.extend(number.map(|number| (number, position)));
+            trunks.all.push(Trunk {
+                way: way.clone(),
+                number,
+                end,
+                share: 0.0,
+            });
         }
         trunks.measure(facts, leaves, agents);
         trunks
@@ -376,15 +402,19 @@ impl Trunks {
                 listed[position].1 += all;
             }
         }
+        // What nobody lists takes its part beside as many parallels as any leaf is known to have.
+        let parallels = self.from.iter().chain(&self.to).map(Vec::len).max();
+        let even = 1.0 / as_f64(parallels.unwrap_or(1).max(1) as u64);
         for (trunk, (over, all)) in self.all.iter_mut().zip(listed) {
-            if all > 0.0 {
-                trunk.share = f64::min(over / all, 1.0);
-            }
+            trunk.share = if all > 0.0 {
+                f64::min(over / all, 1.0)
+            } else {
+                even
+            };
         }
     }
 
     fn position(&self, number: Number) -> Option<usize> {
-        let found = self.all.binary_search_by_key(&number, |trunk| trunk.number);
-        found.ok()
+        self.numbered.get(&number).copied()
     }
 }
