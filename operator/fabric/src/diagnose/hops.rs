@@ -92,7 +92,10 @@ impl Hops<'_> {
     /// What was met on all ways that end at a switch.
     fn towards(&self, switch: &str) -> impl Iterator<Item = &Sums> {
         let links = self.seen.entering(switch).map(|(_, sums)| sums);
-        let access = self.seen.all().filter(|(way, _)| self.is_access(way, switch));
+        let access = self
+            .seen
+            .all()
+            .filter(|(way, _)| self.is_access(way, switch));
         links.chain(access.map(|(_, sums)| sums))
     }
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::evidence::{Hop, Report, RnicTally};
+use super::evidence::{Hop, LinkTally, Report, RnicTally};
 use super::facts::Facts;
 use super::network::{Illness, Model, as_f64, rounded};
 use super::seen::{Heard, Number, Seen};
@@ -275,17 +275,19 @@ fn unknown(report: &Report, illness: Illness) -> f64 {
         // Slow flows are listed by themselves.
         Illness::Latency => report.anomalies_omitted > 0,
     };
-    let (Some(first), Some(last)) = (report.links.first(), report.links.last()) else {
+    let ill = |link: &LinkTally| link.lossy.saturating_add(link.slow).max(1);
+    let Some(mildest) = report.links.iter().map(ill).min().filter(|_| cut) else {
         return 0.0;
     };
-    if !cut {
-        return 0.0;
-    }
-    let flows = as_f64(u64::from(last.lossy.saturating_add(last.slow).max(1)));
-    match illness {
-        Illness::Loss => flows * as_f64(first.sent) / as_f64(u64::from(first.crossed.max(1))),
-        Illness::Latency => flows,
-    }
+    let sum = |of: fn(&LinkTally) -> u64| report.links.iter().map(of).sum::<u64>();
+    let probes_per_flow = match illness {
+        Illness::Loss => {
+            let flows = sum(|link| u64::from(link.crossed)).max(1);
+            as_f64(sum(|link| link.sent)) / as_f64(flows)
+        }
+        Illness::Latency => 1.0,
+    };
+    as_f64(u64::from(mildest)) * probes_per_flow
 }
 
 /// Leaves by position of their RNICs.
@@ -367,7 +369,9 @@ impl Trunks {
                 _ => continue,
             };
             let number = seen.number(way);
-            trunks.numbered.extend(number.map(|number| (number, position)));
+            trunks
+                .numbered
+                .extend(number.map(|number| (number, position)));
             trunks.all.push(Trunk {
                 way: way.clone(),
                 number,

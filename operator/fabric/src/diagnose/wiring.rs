@@ -144,7 +144,11 @@ impl<'a> Wiring<'a> {
 
     /// The leaf that an RNIC hangs on, where traces have shown it, or that of its group, by name.
     pub fn leaf(&self, rnic: &RnicName) -> Option<&Arc<str>> {
-        let of_group = || self.by_group.get(&self.planned.place(rnic)?.group)?.as_ref();
+        let of_group = || {
+            self.by_group
+                .get(&self.planned.place(rnic)?.group)?
+                .as_ref()
+        };
         self.access.get(rnic).or_else(of_group)
     }
 

@@ -109,3 +109,48 @@ fn doubtful(windows: &[Window<'_>]) -> bool {
         a_target_lacks || (tally.unresolved + tally.host_delayed) * 4 > tally.sent
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many probes of each of some targets were lost.
+    fn news(lost: [u64; 2]) -> News {
+        let target = |nth: usize| TargetKey {
+            mesh: Arc::from("m"),
+            class: ProbeClass::TorMesh,
+            traffic_class: Arc::from(""),
+            peer_node: Arc::from(format!("host{nth}")),
+            peer_device: Arc::from("rxe0"),
+            peer_port: 1,
+        };
+        let several = lost
+            .iter()
+            .enumerate()
+            .filter(|(_, lost)| **lost >= SEVERAL);
+        News {
+            lost: BTreeMap::from([(Arc::from("m"), lost.iter().sum())]),
+            targets: several
+                .map(|(nth, lost)| ((LocalPort::new("rxe0", 1), target(nth)), *lost))
+                .collect(),
+            ..News::default()
+        }
+    }
+
+    #[test]
+    fn a_target_that_no_longer_loses_is_told_although_another_one_still_does() {
+        assert_eq!(news([9, 0]).change_since(&news([9, 8])), Change::Hint);
+        assert_eq!(news([9, 2]).change_since(&news([9, 8])), Change::Hint);
+    }
+
+    #[test]
+    fn losses_that_go_on_are_no_news() {
+        for now in [[9, 8], [7, 6], [12, 4]] {
+            assert_eq!(
+                news(now).change_since(&news([9, 8])),
+                Change::Drift,
+                "{now:?}"
+            );
+        }
+    }
+}

@@ -142,6 +142,46 @@ fn a_host_all_of_whose_rnics_are_lossy_is_named_as_a_host() {
 }
 
 #[test]
+fn two_lossy_rnics_of_a_host_with_more_are_not_that_host() {
+    let net = Net {
+        rails: 4,
+        ..Net::new(2, 2, 2)
+    };
+    let evidence = |of: [&str; 2]| {
+        let mut evidence = net.evidence(&lossy_element("host2", 0.3));
+        // What the host's other RNICs lose is taken out of every report.
+        for node in &mut evidence.nodes {
+            let report = node.report.as_mut().expect("everybody reports");
+            let is_well = |hop: &Hop| match hop {
+                Hop::Rnic(rnic) => {
+                    &*rnic.node.to_string() == "host2" && !of.contains(&rnic.device.as_str())
+                }
+                _ => false,
+            };
+            let well: Vec<bool> = report
+                .links
+                .iter()
+                .map(|link| is_well(&link.from) || is_well(&link.to))
+                .collect();
+            let crosses = |links: &[u8]| links.iter().any(|link| well[usize::from(*link)]);
+            report.lossy_paths.retain(|path| !crosses(&path.links));
+            for (link, _) in report
+                .links
+                .iter_mut()
+                .zip(&well)
+                .filter(|(_, well)| **well)
+            {
+                (link.lossy, link.lost) = (0, 0);
+            }
+        }
+        evidence
+    };
+    let before = net.evidence(&fine);
+    let two = later(&before, &evidence(["rxe1", "rxe2"]));
+    assert_named(&two, &["host2/rxe1", "host2/rxe2"]);
+}
+
+#[test]
 fn two_faults_at_once_are_two_suspects() {
     let links = |from: &str, to: &str| {
         lossy("leaf1", "spine2", 0.1)(from, to) + lossy("leaf4", "spine3", 0.4)(from, to)
@@ -280,6 +320,17 @@ fn hop_probes_tell_the_two_links_of_a_spine_apart() {
         (("leaf2", "spine1"), "leaf2-spine1"),
     ] {
         assert_named(&verdict(&net, &lossy(link.0, link.1, 0.3)), &[name]);
+    }
+}
+
+#[test]
+fn hop_probes_tell_a_lossy_spine_from_its_only_two_links() {
+    let net = Net {
+        hop_probes: true,
+        ..Net::new(2, 2, 2)
+    };
+    for spine in ["spine1", "spine2"] {
+        assert_named(&verdict(&net, &lossy_element(spine, 0.5)), &[spine]);
     }
 }
 
