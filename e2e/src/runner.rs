@@ -447,18 +447,21 @@ impl<'a, W: World> Play<'a, W> {
         Some(view.mesh.as_ref()?.condition(condition)?.transition.clone())
     }
 
-    /// A condition that was waited for has come: how long after the faults and the clearings before it?
+    /// A condition that was waited for has come: how long after the faults, or the clearings, before it? Where all is
+    /// well in spite of a fault there is no verdict on it.
     fn note_verdict(&mut self, goal: &Goal) {
-        if !matches!(goal, Goal::Condition { .. }) {
+        let Goal::Condition { status, .. } = goal else {
             return;
-        }
+        };
         let seconds = |(id, at): (String, Instant)| (id, at.elapsed().as_secs_f64());
-        let verdicts = std::mem::take(&mut self.waiting_for_verdict);
-        self.fault_to_condition
-            .extend(verdicts.into_iter().map(seconds));
-        let all_clears = std::mem::take(&mut self.waiting_for_all_clear);
+        let faults = std::mem::take(&mut self.waiting_for_verdict);
+        let cleared = std::mem::take(&mut self.waiting_for_all_clear);
+        if *status != Status::True {
+            self.fault_to_condition
+                .extend(faults.into_iter().map(seconds));
+        }
         self.clear_to_condition
-            .extend(all_clears.into_iter().map(seconds));
+            .extend(cleared.into_iter().map(seconds));
     }
 
     async fn mend_all(&mut self) {
