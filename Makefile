@@ -17,7 +17,7 @@ PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config 
 # The optimised programs are what is tested and shown, also when a debug build is newer.
 export RDMAMESH_PROFILE := release
 
-.PHONY: help deps tools build images demo down test lint t0 t1 t2 t3 rights bench score clean
+.PHONY: help deps tools build images demo down test lint t0 t1 t2 scenarios t3 rights bench score clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
@@ -67,6 +67,9 @@ t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked --workspace --test fabric --test fabric_vm --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
 	@RDMAMESH_DEVICE_TESTS=1 cargo --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(RIG)', 'in-vm', '--']" \
 	  test --locked --workspace --test device --no-fail-fast 2>&1 | tee $(LOGS)/t2-device.log
+
+scenarios: tools ## every shipped scenario on the real fabric, also those that `make test` leaves out for want of time
+	RDMAMESH_RUNGS=T2,SCENARIOS cargo test --locked --workspace --test fabric -- scenario::
 
 t3: tools images ## the chart on four kubelets over the fabric: install, upgrade, reboots, drains, lost devices, uninstall
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T3 cargo test --locked --workspace --test cluster --no-fail-fast 2>&1 | tee $(LOGS)/t3.log
