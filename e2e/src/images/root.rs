@@ -2,9 +2,11 @@
 //! finds everything it is linked with there.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+
+use crate::child::checked;
 
 /// Lays the files of `packages` out in `root`.
 pub(super) fn lay_out(workspace: &Path, packages: &[String], root: &Path) -> Result<()> {
@@ -60,16 +62,6 @@ fn libraries(listing: &str) -> impl Iterator<Item = &str> {
 fn in_root(root: &Path, path: &str) -> bool {
     let path = path.trim_start_matches('/');
     root.join(path).symlink_metadata().is_ok()
-}
-
-fn checked(what: &str, output: &Output) -> Result<()> {
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!(
-        "{what} failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    )
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! An apt root of the rig's own: reads trixie-backports from any Debian or Ubuntu machine without touching it.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
+use crate::child::checked;
 use crate::layout::Layout;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -106,16 +106,6 @@ impl Apt {
         }
         Ok(())
     }
-}
-
-fn checked(what: &str, output: &Output) -> Result<()> {
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!(
-        "{what} failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    )
 }
 
 fn mirror() -> Result<String> {
