@@ -3,6 +3,7 @@
 //! the rig builds. Without `T1` in `RDMAMESH_RUNGS` those tests are listed as ignored.
 
 mod access;
+mod alerts;
 mod documents;
 mod examples;
 mod flags;
@@ -61,6 +62,10 @@ const T1: &[(&str, Test)] = &[
     (
         "the_notes_say_the_next_three_commands",
         render::the_notes_say_what_is_next,
+    ),
+    (
+        "every_alert_fires_when_it_should_and_only_then",
+        alerts::alerts_fire_and_are_silent,
     ),
     ("flags_exist_in_the_programs", flags::flags_exist),
     (
