@@ -26,14 +26,14 @@ pub async fn ensure(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
     }
     progress.say("downloading promtool");
     let unfinished = tempfile::tempdir_in(&folder).context("make a folder for promtool")?;
-    let output = Command::new("apt-get")
-        // The package lands in a folder of root's: without this apt warns about its own user.
-        .args(["-o", "APT::Sandbox::User=root", "download", PACKAGE])
-        .current_dir(unfinished.path())
-        .output()
+    if apt_get(&["download", PACKAGE], unfinished.path())
         .await
-        .context("run apt-get")?;
-    checked("`apt-get download prometheus`", &output)?;
+        .is_err()
+    {
+        // A fresh machine has no package lists yet.
+        apt_get(&["update"], unfinished.path()).await?;
+        apt_get(&["download", PACKAGE], unfinished.path()).await?;
+    }
     let output = Command::new("dpkg-deb")
         .arg("-x")
         .args(downloaded(unfinished.path())?)
@@ -46,6 +46,18 @@ pub async fn ensure(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
     std::fs::rename(&unpacked, &program)
         .with_context(|| format!("the package {PACKAGE} has promtool"))?;
     Ok(program)
+}
+
+async fn apt_get(arguments: &[&str], folder: &Path) -> Result<()> {
+    let output = Command::new("apt-get")
+        // The package lands in a folder of root's: without this apt warns about its own user.
+        .args(["-o", "APT::Sandbox::User=root"])
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .await
+        .context("run apt-get")?;
+    checked(&format!("`apt-get {}`", arguments.join(" ")), &output)
 }
 
 fn downloaded(folder: &Path) -> Result<Vec<PathBuf>> {

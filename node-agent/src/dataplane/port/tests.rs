@@ -34,7 +34,7 @@ fn a_flow_keeps_step_with_nothing_that_is_periodic() {
     in_paused_time(async {
         let fabric = Fabric::new(MS(1));
         let (mut a, b) = pair(&fabric);
-        let tenths = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+        let tenths = Arc::new(Mutex::new(std::collections::HashSet::new()));
         let (clock, seen) = (Arc::clone(&fabric), Arc::clone(&tenths));
         fabric.set_link(move |packet| {
             if packet.from == gid(1) && kind(packet) == 1 {
