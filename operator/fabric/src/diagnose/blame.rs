@@ -330,10 +330,10 @@ impl Accusation<'_> {
         Some(sentence::bounded(text))
     }
 
-    /// Which way of a link is ill, where it is only one.
+    /// Which way of a link is known to be ill, where it is not both.
     fn direction(&self, what: &What) -> String {
         match what {
-            What::Way(Way::Link(a, b)) => format!(" (from {a} to {b} only)"),
+            What::Way(Way::Link(a, b)) => format!(" (from {a} to {b})"),
             What::Way(Way::Out(_)) => " (sending)".to_owned(),
             What::Way(Way::Into(_)) => " (receiving)".to_owned(),
             What::Way(Way::Tor(group)) => format!(" (the switch of group {group})"),
