@@ -31,7 +31,7 @@ pub type Figures = BTreeMap<&'static str, f64>;
 /// How long costs are measured.
 const COST_OVER: Duration = Duration::from_secs(30);
 /// How often a fault is put in force to see when it is named.
-const FAULTS: usize = 5;
+const FAULTS: usize = 10;
 
 /// Measure round-trip times, cost, time to verdict and planning; print a table.
 #[derive(Debug, Args)]

@@ -70,10 +70,7 @@ fn a_link_that_is_lossy_one_way_is_named_with_the_way() {
     let verdict = verdict(&Net::new(4, 4, 4), &one_way);
     assert_named(&verdict, &["leaf2-spine1"]);
     let evidence = &verdict.suspects[0].evidence;
-    assert!(
-        evidence.contains("(from spine1 to leaf2)"),
-        "{evidence}"
-    );
+    assert!(evidence.contains("(from spine1 to leaf2)"), "{evidence}");
 }
 
 #[test]
