@@ -65,6 +65,7 @@ type Write = Pin<Box<dyn Future<Output = Result<(), WriteError>> + Send>>;
 struct InFlight {
     started: Instant,
     essence: Essence,
+    change: Change,
     status: RdmaProbeAssignmentStatus,
     done: Write,
 }
@@ -194,6 +195,7 @@ impl<S: AssignmentSink> Reporter<S> {
         self.in_flight = Some(InFlight {
             started: now(),
             essence: latest.essence,
+            change: latest.change,
             status,
             done: Box::pin(async move { sink.write(copy).await }),
         });
@@ -207,7 +209,8 @@ impl<S: AssignmentSink> Reporter<S> {
                     tracing::info!(failures, "assignment status written again");
                 });
                 self.backoff = Box::new(delays());
-                self.pacer.succeeded(write.started, write.essence, jitter());
+                self.pacer
+                    .succeeded(write.started, write.essence, write.change, jitter());
                 self.before = Some(write.status);
                 if let Some(latest) = &mut self.latest {
                     latest.change = latest.essence.change_since(self.pacer.written());

@@ -71,7 +71,7 @@ pub async fn publish_node(api: StatusApi, mut inputs: Inputs, stop: Cancellation
             Ok(()) => {
                 repeats.recovered(|failures| tracing::info!(failures, "node status written again"));
                 backoff = delays();
-                pacer.succeeded(started, inventory, jitter());
+                pacer.succeeded(started, inventory, Change::News, jitter());
             }
             Err(error) => {
                 ensured = None;

@@ -215,7 +215,11 @@ async fn while_the_server_is_down_nothing_piles_up_and_then_the_newest_state_is_
         world.second(25).await;
     }
     let written = world.server.written();
-    assert_eq!(written.len(), 2, "one before the outage, one after it");
+    assert_eq!(
+        written.len(),
+        3,
+        "one before the outage, one after it and one when its window has passed"
+    );
     assert_eq!(world.server.newest().anomalies[0].lost, 25);
 }
 

@@ -432,7 +432,7 @@ fn a_peer_whose_agent_restarts_causes_no_write() {
     let mut world = World::new(&["m"], 1, 2, 0, 5);
     let mut pacer = Pacer::new(Pacing::default());
     let start = Instant::now();
-    pacer.succeeded(start, world.essence(), 0.0);
+    pacer.succeeded(start, world.essence(), Change::News, 0.0);
     world.report.targets[0].tally = Tally {
         sent: 50,
         unresolved: 50,

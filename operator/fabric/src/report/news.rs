@@ -14,6 +14,9 @@ const RATIO_FACTOR: f64 = 2.0;
 /// So many lost probes of one target are more than chance.
 const SEVERAL: u64 = 3;
 
+/// Two numbers of lost probes differ by more than chance from so many standard deviations of their difference on.
+const CHANCE: u64 = 3;
+
 /// Findings and losses, without the figures that change every second.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct News {
@@ -70,11 +73,10 @@ impl News {
         if meshes().any(|mesh| hints(lost(self, mesh), lost(written, mesh))) {
             return Change::Hint;
         }
-        // While one fault goes on, the end of another one shows only in that some targets no longer lose.
-        let ended = |(target, then): (&(LocalPort, TargetKey), &u64)| {
-            self.targets.get(target).is_none_or(|now| now * 3 < *then)
-        };
-        if written.targets.iter().any(ended) {
+        // While one fault goes on, the begin and the end of another one show only in what single targets lose.
+        let lost = |news: &Self, target| news.targets.get(target).copied().unwrap_or(0);
+        let mut targets = self.targets.keys().chain(written.targets.keys());
+        if targets.any(|target| differs(lost(self, target), lost(written, target))) {
             return Change::Hint;
         }
         let moved = self
@@ -89,6 +91,13 @@ impl News {
             Change::Same
         }
     }
+}
+
+/// Whether a target that lost `then` probes of a window and `now` of a later one has another fault now: more than chance
+/// makes of one rate, or hardly any are left.
+fn differs(now: u64, then: u64) -> bool {
+    let difference = now.abs_diff(then);
+    now * 3 < then || difference * difference > CHANCE * CHANCE * (now + then)
 }
 
 fn is_rdma(window: &Window<'_>) -> bool {
@@ -144,10 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_loses_much_more_or_less_is_told_although_it_lost_before() {
+        assert_eq!(news([9, 28]).change_since(&news([9, 70])), Change::Hint);
+        assert_eq!(news([40, 70]).change_since(&news([40, 28])), Change::Hint);
+    }
+
+    #[test]
     fn losses_that_go_on_are_no_news() {
-        for now in [[9, 8], [7, 6], [12, 4]] {
+        for (now, then) in [
+            ([9, 8], [9, 8]),
+            ([7, 6], [9, 8]),
+            ([12, 4], [9, 8]),
+            ([31, 72], [42, 60]),
+        ] {
             assert_eq!(
-                news(now).change_since(&news([9, 8])),
+                news(now).change_since(&news(then)),
                 Change::Drift,
                 "{now:?}"
             );

@@ -24,6 +24,8 @@ pub struct Pacing {
     pub min_gap: Duration,
     /// Between a write and one that only tells of drift.
     pub drift_gap: Duration,
+    /// The same where the first one told of news or gave a hint: its window was half from before what had happened.
+    pub settle_gap: Duration,
     /// Between a write and one that only gives a hint.
     pub hint_gap: Duration,
     /// Between a write and one that tells nothing new, give or take [`Self::JITTER`].
@@ -40,6 +42,7 @@ impl Default for Pacing {
         Self {
             min_gap: Duration::from_secs(2),
             drift_gap: Duration::from_secs(30),
+            settle_gap: Duration::from_secs(8),
             hint_gap: Duration::from_secs(5),
             refresh: Duration::from_secs(300),
         }
@@ -53,6 +56,7 @@ pub struct Pacer<S> {
     written: Option<(Instant, S)>,
     refresh_at: Option<Instant>,
     not_before: Option<Instant>,
+    is_settling: bool,
 }
 
 impl<S> Pacer<S> {
@@ -63,6 +67,7 @@ impl<S> Pacer<S> {
             written: None,
             refresh_at: None,
             not_before: None,
+            is_settling: false,
         }
     }
 
@@ -77,7 +82,12 @@ impl<S> Pacer<S> {
             (_, Change::Silent) => return None,
             (None, _) | (Some(_), Change::News) => now,
             (Some((last, _)), Change::Drift) => {
-                (*last + self.pacing.drift_gap).min(self.refresh_at.unwrap_or(now))
+                let gap = if self.is_settling {
+                    self.pacing.settle_gap
+                } else {
+                    self.pacing.drift_gap
+                };
+                (*last + gap).min(self.refresh_at.unwrap_or(now))
             }
             (Some((last, _)), Change::Hint) => *last + self.pacing.hint_gap,
             (Some(_), Change::Same) => self.refresh_at.unwrap_or(now),
@@ -85,8 +95,9 @@ impl<S> Pacer<S> {
         Some(self.not_before.map_or(at, |bound| at.max(bound)))
     }
 
-    /// A write of `essence` began at `now` and went well. `jitter` is a random number from −1 to 1.
-    pub fn succeeded(&mut self, now: Instant, essence: S, jitter: f64) {
+    /// A write of `essence`, which told of `change`, began at `now` and went well. `jitter` is a random number from −1 to 1.
+    pub fn succeeded(&mut self, now: Instant, essence: S, change: Change, jitter: f64) {
+        self.is_settling = matches!(change, Change::Hint | Change::News);
         self.written = Some((now, essence));
         self.not_before = Some(now + self.pacing.min_gap);
         let spread = 1.0 + Pacing::JITTER * jitter.clamp(-1.0, 1.0);
@@ -113,7 +124,7 @@ mod tests {
 
     fn written(at: Instant, jitter: f64) -> Pacer<u8> {
         let mut pacer = Pacer::new(Pacing::default());
-        pacer.succeeded(at, 1, jitter);
+        pacer.succeeded(at, 1, Change::Drift, jitter);
         pacer
     }
 
@@ -137,6 +148,17 @@ mod tests {
         let start = Instant::now();
         let due = written(start, 0.0).due(start + S(3), Change::Drift);
         assert_eq!(due, Some(start + S(30)));
+    }
+
+    #[test]
+    fn what_followed_a_hint_is_told_once_its_window_has_passed() {
+        let start = Instant::now();
+        let mut pacer = written(start, 0.0);
+        for (change, seconds) in [(Change::Hint, 8), (Change::News, 8), (Change::Drift, 30)] {
+            pacer.succeeded(start, 1, change, 0.0);
+            let due = pacer.due(start + S(3), Change::Drift);
+            assert_eq!(due, Some(start + S(seconds)), "{change:?}");
+        }
     }
 
     #[test]

@@ -230,7 +230,7 @@ impl Agent {
             findings: &self.findings,
         };
         let (report, bytes) = content::report(&material, &self.windows, &windows);
-        self.pacer.succeeded(at, essence, self.jitter);
+        self.pacer.succeeded(at, essence, change, self.jitter);
         Some(Written { report, bytes })
     }
 
