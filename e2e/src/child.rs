@@ -9,6 +9,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -218,13 +219,32 @@ fn start_ticks(pid: i32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// A TCP port of the loopback address that nothing listens on at this moment.
+/// Where servers listen: below the ports that outgoing connections get (Linux: 32768 and up), one of which could have
+/// taken a server's port by the time that it is started there again.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
+/// Ports that a process takes before it comes into those that the next one begins with.
+const PORTS_PER_PROCESS: u32 = 97;
+
+/// A TCP port of the loopback address that nothing listens on at this moment, another one with every call.
 ///
 /// # Errors
 /// When the machine has none left.
 pub fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
-    Ok(listener.local_addr().context("read the port")?.port())
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    let first = std::process::id().wrapping_mul(PORTS_PER_PROCESS) % count;
+    for _ in PORTS {
+        let nth = (first + TAKEN.fetch_add(1, Ordering::Relaxed) % count) % count;
+        let port = u16::try_from(PORTS.start + nth).context("ports have 16 bits")?;
+        match std::net::TcpListener::bind(("127.0.0.1", port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(|_| port).context("find a free port"),
+        }
+    }
+    bail!(
+        "every port from {} on is taken: end what listens there",
+        PORTS.start
+    )
 }
 
 #[cfg(test)]
@@ -237,6 +257,16 @@ mod tests {
             env: vec![("GREETING".into(), "hello".into())],
             log: folder.join("log"),
             lifetime,
+        }
+    }
+
+    #[test]
+    fn no_two_servers_get_one_port_and_no_outgoing_connection_gets_a_servers() {
+        let ports: Vec<u16> = (0..5).map(|_| free_port().expect("a free port")).collect();
+        let _server = std::net::TcpListener::bind(("127.0.0.1", ports[0])).expect("it is free");
+        for (nth, port) in ports.iter().enumerate() {
+            assert!(PORTS.contains(&u32::from(*port)), "{ports:?}");
+            assert!(!ports[..nth].contains(port), "{ports:?}");
         }
     }
 
