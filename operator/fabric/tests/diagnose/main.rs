@@ -4,6 +4,7 @@ mod health;
 mod hysteresis;
 mod laws;
 mod links;
+mod over_time;
 mod paths;
 mod ports;
 mod restart;
