@@ -106,15 +106,6 @@ impl Planned {
         shares.filter_map(|(to, share)| Some((self.rnics.get(to as usize)?, share)))
     }
 
-    /// Whom `from` probes, in order.
-    pub fn targets_of(&self, from: &RnicName) -> impl Iterator<Item = &RnicName> {
-        let range = self.position(from).map_or(0..0, |from| self.range(from));
-        let pairs = self.pairs.get(range).unwrap_or_default();
-        pairs
-            .iter()
-            .filter_map(|(_, to)| self.rnics.get(*to as usize))
-    }
-
     /// The nodes that probe RNICs of each of `nodes`, other than the node itself.
     #[must_use]
     pub fn probers(&self, nodes: &BTreeSet<NodeName>) -> BTreeMap<NodeName, BTreeSet<NodeName>> {
