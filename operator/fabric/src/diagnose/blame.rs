@@ -36,6 +36,8 @@ const TOLD: f64 = 0.95;
 const CLEARLY: f64 = 3.0;
 /// Share of what makes the mildest of the slow flows slow that hop probes must have met as well.
 const EXPLAINS: f64 = 0.5;
+/// A slow element that makes fewer of its flows slow than this has begun a moment ago, or is not the one.
+const MOST_SLOW: f64 = 0.5;
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
 /// Others this likely, compared with the suspect, cannot be told from it.
@@ -210,11 +212,13 @@ impl Accusation<'_> {
     }
 
     /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the
-    /// losses that made it one have left the window.
+    /// losses that made it one have left the window. So does one that makes only some of its flows slow, until the
+    /// windows of the others are as full of slow probes as theirs.
     fn settle(&self, sure: f64) -> Duration {
-        if sure >= CERTAIN {
+        let is_partial = self.illness == Illness::Latency && self.suspect.loss < MOST_SLOW;
+        if sure >= CERTAIN && !is_partial {
             Duration::ZERO
-        } else if self.suspect.flows.lost >= MANY_LOST && sure >= LEAST_CONFIDENCE {
+        } else if self.suspect.flows.lost >= MANY_LOST && sure >= LEAST_CONFIDENCE && !is_partial {
             SETTLE
         } else {
             let window = self.facts.evidence.thresholds.window;

@@ -6,6 +6,7 @@ mod laws;
 mod links;
 mod paths;
 mod ports;
+mod rails;
 mod restart;
 mod summary;
 mod traced;
