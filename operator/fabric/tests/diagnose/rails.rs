@@ -1,14 +1,13 @@
 //! Delays in a fabric of many parallel ways, where answers may come back over any of them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rdmamesh_fabric::RnicName;
 use rdmamesh_fabric::diagnose::{Anomaly, Evidence, Hop, LinkTally, SuspectKind, Verdict};
 
 use crate::traced::{Net, address, fine};
 use crate::world::{Judge, assert_named, slow};
-
-use std::time::Duration;
 
 const SPINES: u32 = 8;
 
@@ -146,18 +145,19 @@ const fn empty(from: Hop, to: Hop) -> LinkTally {
     }
 }
 
-fn verdict(is_slow: &dyn Fn(&str, &str) -> bool) -> Verdict {
+/// The verdict `seconds` after this began.
+fn verdict(seconds: u64, is_slow: &dyn Fn(&str, &str) -> bool) -> Verdict {
     let net = Net::new(8, SPINES, 2);
     let mut judge = Judge::new();
     judge.judge(&evidence(&net, &|_, _| false));
     judge.after(1, &evidence(&net, is_slow));
-    judge.after(2, &evidence(&net, is_slow))
+    judge.after(seconds, &evidence(&net, is_slow))
 }
 
 #[test]
 fn an_access_link_that_is_slow_is_named_although_answers_may_come_back_over_any_uplink() {
     for one_way in [false, true] {
-        let verdict = verdict(&|a, b| a == "host5" || (b == "host5" && !one_way));
+        let verdict = verdict(2, &|a, b| a == "host5" || (b == "host5" && !one_way));
         assert_named(&verdict, &["host5/rxe0"]);
         assert!(verdict.suspects[0].confidence >= 90, "{verdict:#?}");
     }
@@ -166,7 +166,7 @@ fn an_access_link_that_is_slow_is_named_although_answers_may_come_back_over_any_
 #[test]
 fn an_uplink_that_is_slow_both_ways_is_named_and_not_its_leaf() {
     let ends = ["leaf3", "spine2"];
-    let verdict = verdict(&|a, b| ends.contains(&a) && ends.contains(&b));
+    let verdict = verdict(9, &|a, b| ends.contains(&a) && ends.contains(&b));
     assert_named(&verdict, &["leaf3-spine2"]);
     assert_eq!(verdict.suspects[0].key.kind(), SuspectKind::Link);
 }
