@@ -36,8 +36,6 @@ const TOLD: f64 = 0.95;
 const CLEARLY: f64 = 3.0;
 /// Share of what makes the mildest of the slow flows slow that hop probes must have met as well.
 const EXPLAINS: f64 = 0.5;
-/// A slow element that makes fewer of its flows slow than this has begun a moment ago, or is not the one.
-const MOST_SLOW: f64 = 0.5;
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
 /// Others this likely, compared with the suspect, cannot be told from it.
@@ -212,13 +210,11 @@ impl Accusation<'_> {
     }
 
     /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the
-    /// losses that made it one have left the window. So does one that makes only some of its flows slow, until the
-    /// windows of the others are as full of slow probes as theirs.
+    /// losses that made it one have left the window.
     fn settle(&self, sure: f64) -> Duration {
-        let is_partial = self.illness == Illness::Latency && self.suspect.loss < MOST_SLOW;
-        if sure >= CERTAIN && !is_partial {
+        if sure >= CERTAIN {
             Duration::ZERO
-        } else if self.suspect.flows.lost >= MANY_LOST && sure >= LEAST_CONFIDENCE && !is_partial {
+        } else if self.suspect.flows.lost >= MANY_LOST && sure >= LEAST_CONFIDENCE {
             SETTLE
         } else {
             let window = self.facts.evidence.thresholds.window;
