@@ -46,6 +46,7 @@ mod seen;
 mod sentence;
 mod silence;
 mod state;
+mod trip;
 mod verdict;
 mod wiring;
 

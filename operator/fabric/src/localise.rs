@@ -12,7 +12,8 @@
 //! [`Priors::usual`], with a tail up to total loss. A flow's losses are binomial in 1 − e^−Σλ. Before anything is seen, faults are few; kinds
 //! have fixed shares, and a component of a kind is as likely as any other of it, so that the number of
 //! components needs no tuning. A switch or host is guilty as a whole with one λ, or in a share of its
-//! members with a λ each; that share may be any from a quarter up.
+//! members with a λ each; that share may be any from a quarter up. Where it is not known which of several ways a flow
+//! took ([`OneOf`]), its likelihood is the mean over them.
 //!
 //! # Inference
 //! The log likelihood is concave in λ, so rates of a given set of guilty components are fitted by
@@ -34,7 +35,7 @@ mod prepare;
 mod prior;
 mod search;
 
-pub use network::{ComponentId, Kind, Network, NetworkError};
+pub use network::{ComponentId, Kind, Network, NetworkError, OneOf};
 
 /// What is known before anything is seen. None of it depends on the size of the fabric.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::evidence::{Anomaly, AnomalyKind};
 use super::facts::{Facts, Finding};
 use super::hops::Hops;
-use super::network::{self, Illness, Model, What};
+use super::network::{Illness, Model, What};
 use super::seen::{Seen, Sums};
 use super::sentence;
 use super::state::{CaseKey, State};
+use super::trip::Trip;
 use super::wiring::{Way, Wiring};
 use crate::localise::{ComponentId, Priors, Suspect, localise};
 use crate::names::RnicName;
@@ -357,8 +358,8 @@ impl Accusation<'_> {
     /// How slow, against what.
     fn slowness(&self, ways: &[Way]) -> String {
         let crosses = |(source, anomaly): &(RnicName, &Anomaly)| {
-            let trip = network::round_trip(self.wiring, source, anomaly, self.seen);
-            anomaly.kind == AnomalyKind::Latency && trip.iter().any(|way| ways.contains(way))
+            let trip = Trip::round(self.wiring, (source, anomaly), self.seen, 0);
+            anomaly.kind == AnomalyKind::Latency && trip.all().any(|way| ways.contains(way))
         };
         let latencies: Vec<&Anomaly> = self
             .facts

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::blame::Blamed;
 use super::facts::Facts;
-use super::network;
 use super::ports::switch_of;
 use super::seen::Seen;
 use super::state::CaseKey;
+use super::trip::Trip;
 use super::wiring::{Way, Wiring};
 
 /// Answers whether one case explains another.
@@ -29,9 +29,8 @@ impl<'a> Explain<'a> {
         let mut pairs = BTreeSet::new();
         if !blamed.is_empty() {
             for (source, anomaly) in facts.anomalies() {
-                let crossed: BTreeSet<Way> = network::round_trip(wiring, &source, anomaly, seen)
-                    .into_iter()
-                    .collect();
+                let trip = Trip::round(wiring, (&source, anomaly), seen, 0);
+                let crossed: BTreeSet<&Way> = trip.all().collect();
                 // Where it is not known which switch an end hangs on, any link may have been crossed.
                 let ends = [&source, &anomaly.target];
                 let somewhere =

@@ -11,8 +11,9 @@ use super::evidence::{Anomaly, AnomalyKind, Hop, LinkTally};
 use super::facts::Facts;
 use super::seen::{Heard, Seen, takes_part};
 use super::silence;
-use super::wiring::{Router, Way, Wiring};
-use crate::localise::{ComponentId, Kind, Network};
+use super::trip::Trip;
+use super::wiring::{Way, Wiring};
+use crate::localise::{ComponentId, Kind, Network, OneOf};
 use crate::names::{NodeName, RnicName};
 
 /// What a component of the network stands for.
@@ -46,9 +47,9 @@ pub(super) enum Illness {
     Latency,
 }
 
-/// Ill flows on one path: ways, flows, probes, ill probes.
+/// Ill flows on one path: what they crossed, flows, probes, ill probes.
 struct Ill {
-    ways: Vec<Way>,
+    trip: Trip,
     flows: u64,
     sent: u64,
     lost: u64,
@@ -69,7 +70,7 @@ impl Model {
         if ill.is_empty() {
             return None;
         }
-        let crossed = ill.iter().flat_map(|(_, ill)| &ill.ways);
+        let crossed = ill.iter().flat_map(|(_, ill)| ill.trip.all());
         let mut ways: BTreeSet<Way> = crossed.cloned().collect();
         ways.extend(seen.all().map(|(way, _)| way.clone()));
         // A host is judged by all its RNICs, also by those over which nobody has anything to tell.
@@ -193,13 +194,25 @@ impl Model {
         // By who lists them, with what they crossed as the network calls it.
         let mut by: Vec<Vec<Listed>> = vec![Vec::new(); seen.heard.len()];
         for (nth, ill) in ill {
-            let ids = self.ids_of(&ill.ways);
-            self.seen(&ids, ill.sent, ill.lost, ill.flows);
+            let ids = self.ids_of(&ill.trip.certain);
+            let either = ill.trip.either.iter().map(|ways| self.ids_of(ways));
+            let ways: Vec<Vec<ComponentId>> = either.collect();
+            let one_of = OneOf {
+                ways: &ways,
+                of: ill.trip.of,
+            };
+            // Sums of reports are bounded before they get here, and these ids are of this very network.
+            let (sent, lost) = (ill.sent, ill.lost.min(ill.sent));
+            let observed = self
+                .network
+                .observe_one_of(&ids, one_of, sent, lost, ill.flows);
+            observed.ok();
             if let Some(own) = by.get_mut(*nth) {
                 let (flows, sent) = (ill.flows, ill.sent);
                 own.push(Listed { ids, flows, sent });
             }
         }
+        let mut backs = Backs::new(facts, wiring, seen);
         for (heard, own) in seen.heard.iter().zip(&by) {
             for (link, numbers) in seen.links(heard) {
                 let ids: Vec<ComponentId> = numbers
@@ -211,6 +224,8 @@ impl Model {
                     self.seen(std::slice::from_ref(id), sent, 0, flows);
                 }
                 if illness == Illness::Latency {
+                    let ways = numbers.iter().filter_map(|number| seen.way(*number));
+                    ways.for_each(|way| backs.add(way, sent));
                     let back: Vec<Way> = numbers
                         .iter()
                         .filter_map(|number| back(seen.way(*number)?))
@@ -220,8 +235,33 @@ impl Model {
             }
         }
         for (way, sent) in silence::clean(facts, wiring, (seen, self), illness) {
+            backs.add(&way, sent);
             let ids = self.ids_of(&[way]);
             self.seen(&ids, sent, 0, sent.min(1));
+        }
+        if illness == Illness::Latency {
+            self.observe_backs(&backs);
+        }
+    }
+
+    /// A round trip that was fast was so on its way back as well, over one of the links of each of the two leaves.
+    fn observe_backs(&mut self, backs: &Backs<'_>) {
+        let mut links: BTreeMap<(&Arc<str>, bool), Vec<Vec<ComponentId>>> = BTreeMap::new();
+        for (way, id) in &self.ids {
+            if let Way::Link(from, to) = way {
+                links.entry((from, false)).or_default().push(vec![*id]);
+                links.entry((to, true)).or_default().push(vec![*id]);
+            }
+        }
+        for (end, sent) in &backs.sent {
+            let Some(ways) = links.get(&(end.0, end.1)) else {
+                continue;
+            };
+            let one_of = OneOf {
+                ways,
+                of: backs.parallels,
+            };
+            self.network.observe_one_of(&[], one_of, *sent, 0, 0).ok();
         }
     }
 
@@ -269,6 +309,36 @@ fn back(way: &Way) -> Option<Way> {
     }
 }
 
+/// Probes (flows) that came back fast, by the leaf next to which they crossed some link: to it, or from it.
+struct Backs<'a> {
+    leaves: BTreeSet<&'a Arc<str>>,
+    parallels: usize,
+    sent: BTreeMap<(&'a Arc<str>, bool), u64>,
+}
+
+impl<'a> Backs<'a> {
+    fn new(facts: &'a Facts<'_>, wiring: &'a Wiring<'_>, seen: &Seen<'_>) -> Self {
+        let rnics = facts.evidence.planned.rnics().iter();
+        let leaves: BTreeSet<_> = rnics.filter_map(|rnic| wiring.leaf(rnic)).collect();
+        Self {
+            parallels: seen.parallels(&leaves),
+            leaves,
+            sent: BTreeMap::new(),
+        }
+    }
+
+    /// Counts what crossed `way` and came back fast.
+    fn add(&mut self, way: &Way, sent: u64) {
+        let Way::Link(from, to) = way else { return };
+        for (leaf, is_into) in [(from, true), (to, false)] {
+            if let Some(leaf) = self.leaves.get(leaf) {
+                let all = self.sent.entry((leaf, is_into)).or_default();
+                *all = all.saturating_add(sent);
+            }
+        }
+    }
+}
+
 /// Ill flows that somebody lists, by what they cross.
 #[derive(Clone)]
 struct Listed {
@@ -297,7 +367,7 @@ fn lossy(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize,
             let hops: Vec<_> = links.iter().map(|link| (&link.from, &link.to)).collect();
             let ways = wiring.chain(&hops, &|from, to| seen.alternatives(from, to));
             let one = Ill {
-                ways,
+                trip: Trip::certain(ways),
                 flows: u64::from(path.flows.max(1)),
                 sent: path.sent.max(path.lost),
                 lost: path.lost,
@@ -319,6 +389,7 @@ fn is_starved(facts: &Facts<'_>, rnic: &RnicName) -> bool {
 /// Slow flows. A round trip is slow on its way there or back, and of the way back only the ends are known.
 fn slow(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, Ill)> {
     let mut ill = Vec::new();
+    let parallels = Backs::new(facts, wiring, seen).parallels;
     // Without the flows that are well, slow ones prove nothing.
     let tallied = |heard: &Heard<'_>| !heard.report.links.is_empty() && heard.is_of_age;
     let heard = seen.heard.iter().enumerate();
@@ -335,12 +406,12 @@ fn slow(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, 
                 && takes_part(facts, &source)
                 && takes_part(facts, &anomaly.target);
             if is_evidence {
-                let ways = round_trip(wiring, &source, anomaly, seen);
+                let trip = Trip::round(wiring, (&source, anomaly), seen, parallels);
                 let (flows, sent, lost) = (1, 1, 1);
                 ill.push((
                     nth,
                     Ill {
-                        ways,
+                        trip,
                         flows,
                         sent,
                         lost,
@@ -350,43 +421,6 @@ fn slow(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, 
         }
     }
     ill
-}
-
-/// Everything that round trips of an ill path may have crossed, there and back.
-pub(super) fn round_trip(
-    wiring: &Wiring<'_>,
-    source: &RnicName,
-    anomaly: &Anomaly,
-    seen: &Seen<'_>,
-) -> Vec<Way> {
-    let target = &anomaly.target;
-    let traced = wiring.leaf(source).is_some() || !anomaly.path.is_empty();
-    let some_way = |from: &RnicName, to: &RnicName| {
-        if !traced {
-            return wiring.ways((&Hop::Rnic(from.clone()), &Hop::Rnic(to.clone())));
-        }
-        let mut ways = vec![Way::Out(from.clone()), Way::Into(to.clone())];
-        if let (Some(a), Some(b)) = (wiring.leaf(from), wiring.leaf(to)) {
-            let (a, b) = (Router::Named(Arc::clone(a)), Router::Named(Arc::clone(b)));
-            ways.extend(seen.alternatives(&a, &b));
-        }
-        ways
-    };
-    let mut ways = some_way(target, source);
-    if anomaly.path.is_empty() {
-        ways.extend(some_way(source, target));
-    } else {
-        let routers = anomaly.path.iter();
-        let routers = routers.map(|hop| hop.map_or(Hop::Unknown, Hop::Router));
-        let mut hops = vec![Hop::Rnic(source.clone())];
-        hops.extend(routers);
-        hops.push(Hop::Rnic(target.clone()));
-        let links: Vec<_> = hops.windows(2).map(|pair| (&pair[0], &pair[1])).collect();
-        ways.extend(wiring.chain(&links, &|from, to| seen.alternatives(from, to)));
-    }
-    ways.sort_unstable();
-    ways.dedup();
-    ways
 }
 
 /// Probes and flows of a link's tally that were well. Where a report had no room for all ill flows, only as large

@@ -99,13 +99,6 @@ impl Planned {
             .map(move |(nth, (_, to))| (*to, rate(nth) / all.max(1.0)))
     }
 
-    /// Whom `from` probes, in order, each with its share of the probes that `from` sends (0 to 1).
-    pub fn shares_of(&self, from: &RnicName) -> impl Iterator<Item = (&RnicName, f64)> {
-        let position = self.position(from);
-        let shares = position.into_iter().flat_map(|from| self.shares_at(from));
-        shares.filter_map(|(to, share)| Some((self.rnics.get(to as usize)?, share)))
-    }
-
     /// The nodes that probe RNICs of each of `nodes`, other than the node itself.
     #[must_use]
     pub fn probers(&self, nodes: &BTreeSet<NodeName>) -> BTreeMap<NodeName, BTreeSet<NodeName>> {

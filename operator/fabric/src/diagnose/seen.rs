@@ -1,7 +1,7 @@
 //! What all agents' flows met, by what they cross. Read once a judgement: the rest of it asks by number instead of by
 //! name, for a name is compared letter by letter.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,6 +222,16 @@ impl<'a> Seen<'a> {
             let (way, sums) = self.ways.get(*number as usize)?;
             Some((way, sums))
         })
+    }
+
+    /// How many other switches a leaf leads to, as far as anybody knows.
+    pub fn parallels(&self, leaves: &BTreeSet<&Arc<str>>) -> usize {
+        let count = |numbers: Option<&Vec<Number>>| numbers.map_or(0, Vec::len);
+        let links = |leaf: &&Arc<str>| {
+            let (leaving, entering) = (self.leaving.get(*leaf), self.entering.get(*leaf));
+            count(leaving).max(count(entering))
+        };
+        leaves.iter().map(links).max().unwrap_or(0)
     }
 
     /// Known links that may have been crossed between two routers over one or more that did not answer: those that

@@ -4,7 +4,7 @@
 //! that might stand in its place is weighed by prior times likelihood: the suspect itself, every other
 //! component, and nobody. The suspect's share of that sum is its confidence.
 
-use super::network::{Kind, Network, Shape};
+use super::network::{Kind, Lossy, Network, Shape};
 use super::search::{Guilty, Search, Share};
 use super::{ComponentId, Crossing, Localisation, Suspect};
 
@@ -282,26 +282,55 @@ fn count(network: &Network, suspects: &mut [(Suspect, Vec<u32>)]) {
         }
     }
     let mut elsewhere = 0;
-    let mut crossed = Vec::new();
+    let mut unknown: Vec<bool> = vec![true; suspects.len()];
     for lossy in &network.lossy {
-        crossed.clear();
-        for plain in network.crossed(lossy) {
-            crossed.extend_from_slice(&owners[*plain as usize]);
+        let mut crossed = owned(&owners, network.crossed(lossy).iter());
+        if crossed.is_empty() {
+            // What may have crossed a suspect did, where no other is known to be on its way.
+            crossed = owned(&owners, maybe(network, lossy));
         }
-        crossed.sort_unstable();
-        crossed.dedup();
         if crossed.is_empty() {
             elsewhere += lossy.flows;
         }
         for &index in &crossed {
-            let flows = &mut suspects[index].0.flows;
-            flows.lossy += lossy.flows;
-            flows.sent += lossy.sent;
-            flows.lost += lossy.lost;
+            unknown[index] = false;
+            suspects[index].0.flows.add(lossy);
+        }
+    }
+    // A suspect beside others on the ways of all its flows.
+    for lossy in network.lossy.iter().filter(|_| unknown.contains(&true)) {
+        let crossed = owned(&owners, maybe(network, lossy)).into_iter();
+        for index in crossed.filter(|index| unknown[*index]) {
+            suspects[index].0.flows.add(lossy);
         }
     }
     for (suspect, _) in suspects {
         suspect.flows.lossy_elsewhere = elsewhere;
+    }
+}
+
+/// What an observation may have crossed.
+fn maybe<'a>(network: &'a Network, lossy: &Lossy) -> impl Iterator<Item = &'a u32> {
+    let ways = network.one_of(lossy).into_iter();
+    ways.flat_map(|ways| ways.ways.iter().flatten())
+}
+
+/// The suspects that plain components are of, each once.
+fn owned<'a>(owners: &[Vec<usize>], plain: impl Iterator<Item = &'a u32>) -> Vec<usize> {
+    let mut owned: Vec<usize> = Vec::new();
+    for id in plain {
+        owned.extend_from_slice(&owners[*id as usize]);
+    }
+    owned.sort_unstable();
+    owned.dedup();
+    owned
+}
+
+impl Crossing {
+    const fn add(&mut self, lossy: &Lossy) {
+        self.lossy += lossy.flows;
+        self.sent += lossy.sent;
+        self.lost += lossy.lost;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The likelihood at the current rates, and what every component would gain by a rate of its own.
 
+mod split;
+
 use std::collections::HashMap;
 
 use super::Priors;
@@ -52,6 +54,8 @@ pub(super) struct Field<'a> {
     gain: Vec<Row>,
     /// Rows by what they follow from: most flows are like many others.
     rows: HashMap<[u64; 3], Row>,
+    /// Of flows that took one of several ways.
+    splits: split::Splits,
 }
 
 /// What integrals over a table's rates have in common.
@@ -60,6 +64,8 @@ struct Fine {
     ends: [f64; 3],
     count: usize,
     rates: [f64; FINE],
+    /// Share of the packets that is lost at each.
+    lost: [f64; FINE],
     densities: [f64; FINE],
     /// The cubic through the four points of the table around each rate: the first of them, and the weights.
     weights: [(usize, [f64; 4]); FINE],
@@ -71,12 +77,14 @@ impl Fine {
             ends: [mildest.ln(), usual, rates[points - 1].ln()],
             count: (points - 1) * STEPS + 1,
             rates: [0.0; FINE],
+            lost: [0.0; FINE],
             densities: [0.0; FINE],
             weights: [(0, [0.0; 4]); FINE],
         };
         for index in 0..fine.count {
             let rate = mildest * (WIDTH * index as f64).exp();
             fine.rates[index] = rate;
+            fine.lost[index] = -(-rate).exp_m1();
             fine.densities[index] = fine.density(rate.ln());
             fine.weights[index] = weights(index, points);
         }
@@ -138,8 +146,13 @@ impl<'a> Field<'a> {
             changed: Vec::new(),
             gain: vec![[0.0; POINTS]; data.carried.len()],
             rows: HashMap::new(),
+            splits: split::Splits::new(data),
         };
         for flow in 0..field.total.len() {
+            if let Some(split) = data.flows[flow].split {
+                field.table_split(flow, split);
+                continue;
+            }
             let row = field.row(flow, field.total[flow]);
             field.scatter(flow, &row);
         }
@@ -155,6 +168,10 @@ impl<'a> Field<'a> {
         let data = self.data;
         for &(flow, times) in data.flows_of(unit) {
             let index = flow as usize;
+            if let Some(split) = data.flows[index].split {
+                self.shift_split((flow, split), (unit, times), delta);
+                continue;
+            }
             if self.total[index].to_bits() == self.tabled[index].to_bits() {
                 self.changed.push(flow);
             }
@@ -172,6 +189,10 @@ impl<'a> Field<'a> {
             let floor = self.data.flows[flow].hops * self.background;
             // Rounding of sums and differences must not leave a flow below its background.
             self.total[flow] = self.total[flow].max(floor);
+            if let Some(split) = self.data.flows[flow].split {
+                self.retable_split(flow, split);
+                continue;
+            }
             let mut row = self.row(flow, self.total[flow]);
             let old = self.row(flow, self.tabled[flow]);
             for (new, old) in row.iter_mut().zip(old) {
@@ -260,11 +281,18 @@ impl<'a> Field<'a> {
     }
 
     /// First and second derivative of the log likelihood in a unit's rate.
-    fn slope(&self, unit: u32) -> (f64, f64) {
-        let (mut first, mut second) = (-self.data.carried[unit as usize], 0.0);
+    fn slope(&self, unit: u32, rate: f64) -> (f64, f64) {
+        let maybe = self.data.maybe[unit as usize] * (-rate).exp();
+        let (mut first, mut second) = (-self.data.carried[unit as usize] - maybe, maybe);
         for &(index, times) in self.data.flows_of(unit) {
             let flow = &self.data.flows[index as usize];
             let total = self.total[index as usize];
+            if let Some(split) = flow.split {
+                let slope = self.slope_split((flow, split), total, (unit, times));
+                first += slope.0;
+                second += slope.1;
+                continue;
+            }
             let times = f64::from(times);
             let grow = total.exp_m1();
             let weight = self.inside(flow, total);
@@ -280,7 +308,7 @@ impl<'a> Field<'a> {
 
     /// One Newton step of a unit's rate, in ln rate; gives the new rate. Rates stay in the prior's range.
     pub(super) fn step(&mut self, unit: u32, rate: f64) -> f64 {
-        let (first, second) = self.slope(unit);
+        let (first, second) = self.slope(unit, rate);
         // d/dx and d²/dx² for x = ln rate.
         let slope = first * rate;
         let bend = second * rate * rate + slope;
@@ -297,12 +325,18 @@ impl<'a> Field<'a> {
 
     /// ln of the share of the prior's range that the data leave to a unit's rate.
     pub(super) fn occam(&self, unit: u32, rate: f64) -> f64 {
-        let (first, second) = self.slope(unit);
+        let (first, second) = self.slope(unit, rate);
         let bend = -(second * rate * rate + first * rate);
         if bend <= 0.0 {
             return 0.0;
         }
         (0.5 * (std::f64::consts::TAU / bend).ln() + self.fine.density(rate.ln())).min(0.0)
+    }
+
+    /// What packets without loss add to the ln likelihood where a unit loses at a rate.
+    pub(super) fn clean_likelihood(&self, unit: u32, rate: f64) -> f64 {
+        let maybe = self.data.maybe[unit as usize] * -(-rate).exp_m1();
+        -self.data.carried[unit as usize] * rate - maybe
     }
 
     /// ln likelihood of all lossy flows at the current rates, without what `carried` accounts for.
@@ -311,23 +345,32 @@ impl<'a> Field<'a> {
             .flows
             .iter()
             .zip(&self.total)
-            .map(|(flow, total)| self.likelihood(flow, *total))
+            .map(|(flow, total)| match flow.split {
+                Some(split) => self.likelihood_split((flow, split), *total),
+                None => self.likelihood(flow, *total),
+            })
             .sum()
     }
 
     /// What guilt of a unit would be worth; `None` where it is worth nothing at any rate.
     pub(super) fn worth(&self, unit: u32, least: f64) -> Option<Worth> {
         let gain = &self.gain[unit as usize];
-        let carried = self.data.carried[unit as usize];
-        let promising = (0..self.points).any(|p| gain[p] - carried * self.rates[p] > least - 3.0);
-        promising.then(|| self.integrate(gain, carried))
+        let clean = (
+            self.data.carried[unit as usize],
+            self.data.maybe[unit as usize],
+        );
+        let (carried, maybe) = clean;
+        let at = |p: usize| gain[p] - carried * self.rates[p] - maybe * (1.0 - self.decay[p]);
+        let promising = (0..self.points).any(|p| at(p) > least - 3.0);
+        promising.then(|| self.integrate(gain, clean))
     }
 
     /// Integrates over ln rate between the table's points.
-    fn integrate(&self, gain: &Row, carried: f64) -> Worth {
+    fn integrate(&self, gain: &Row, (carried, maybe): (f64, f64)) -> Worth {
         let Fine {
             count,
             rates,
+            lost,
             densities,
             ..
         } = &self.fine;
@@ -336,6 +379,7 @@ impl<'a> Field<'a> {
         let mut best = 0;
         for (index, value) in values.iter_mut().enumerate().take(count) {
             *value = self.fine.between(gain, index) - carried * rates[index];
+            *value -= maybe * lost[index];
         }
         for index in 1..count {
             if values[index] > values[best] {
@@ -379,7 +423,13 @@ impl<'a> Field<'a> {
             .iter()
             .zip(&self.total)
             .map(|(flow, total)| {
-                self.inside(flow, *total) * flow.lost * (flow.hops * self.background / total)
+                let share = |total: f64| {
+                    self.inside(flow, total) * flow.lost * (flow.hops * self.background / total)
+                };
+                match flow.split {
+                    Some(split) => self.mean_split((flow, split), *total, share),
+                    None => share(*total),
+                }
             })
             .sum()
     }

@@ -1,5 +1,7 @@
 //! What may be at fault, and what flows saw of it.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 /// One thing that may be at fault: a component, a cable or a group of a [`Network`].
@@ -52,6 +54,9 @@ pub enum NetworkError {
     /// A group within a group.
     #[error("component {0:?} is a group; a group's members are components and cables")]
     NestedGroup(ComponentId),
+    /// A flow that took one of more ways than are kept apart.
+    #[error("{0} ways; name at most 64 of those that a flow may have taken, and count the others")]
+    TooManyWays(usize),
     /// Narrower than something that is no group.
     #[error("component {0:?} is no group; only a group has narrower forms")]
     NoGroup(ComponentId),
@@ -60,6 +65,25 @@ pub enum NetworkError {
         "component {0:?} cannot be a direction of a cable; take two components that are in no cable"
     )]
     NotADirection(ComponentId),
+}
+
+/// The part of a flow's way of which nobody knows which of several it took, each as likely as any other.
+#[derive(Clone, Copy, Debug)]
+pub struct OneOf<'a> {
+    /// What it crossed on each of them, at most 64.
+    pub ways: &'a [Vec<ComponentId>],
+    /// How many ways there are. Those beyond `ways` cross nothing that may be at fault.
+    pub of: usize,
+}
+
+/// Ways that are kept apart at most.
+const MOST_WAYS: usize = 64;
+
+/// What a flow crossed on each of the ways that it may have taken, and how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ways {
+    pub(super) ways: Vec<Vec<u32>>,
+    pub(super) of: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +120,12 @@ pub struct Network {
     pub(super) lossy: Vec<Lossy>,
     /// Components that they crossed.
     crossed: Vec<u32>,
+    /// What observations with loss may have crossed.
+    one_of: Vec<Ways>,
     /// Packets that plain components carried in observations without loss.
     pub(super) clean_packets: Vec<u64>,
+    /// Packets without loss that may have crossed a plain component, which was on one of so many ways.
+    maybe_packets: BTreeMap<(u32, usize), u64>,
     /// Flows without loss that crossed a component, cable or group.
     pub(super) clean_flows: Vec<u64>,
     /// Ids being sorted, kept to save allocations.
@@ -112,6 +140,8 @@ pub(super) struct Lossy {
     pub(super) flows: u64,
     pub(super) start: usize,
     pub(super) end: usize,
+    /// Position among the ways that observations may have taken.
+    ways: Option<usize>,
 }
 
 impl Network {
@@ -231,10 +261,30 @@ impl Network {
         lost: u64,
         flows: u64,
     ) -> Result<(), NetworkError> {
+        let nothing = OneOf { ways: &[], of: 0 };
+        self.observe_one_of(crossed, nothing, sent, lost, flows)
+    }
+
+    /// The same, of flows that crossed all of `crossed` and, each flow with all its packets, one of several ways.
+    /// Flows of many packets without loss speak as if each packet had taken a way of its own.
+    ///
+    /// # Errors
+    /// When more was lost than sent, there are too many ways, or what was crossed is no plain component of this network.
+    pub fn observe_one_of(
+        &mut self,
+        crossed: &[ComponentId],
+        one_of: OneOf<'_>,
+        sent: u64,
+        lost: u64,
+        flows: u64,
+    ) -> Result<(), NetworkError> {
         if lost > sent {
             return Err(NetworkError::LostMoreThanSent { sent, lost });
         }
-        for &id in crossed {
+        if one_of.ways.len() > MOST_WAYS {
+            return Err(NetworkError::TooManyWays(one_of.ways.len()));
+        }
+        for &id in crossed.iter().chain(one_of.ways.iter().flatten()) {
             let unit = self
                 .units
                 .get(id.index())
@@ -244,14 +294,23 @@ impl Network {
             }
         }
         self.scratch.clear();
+        if let ([only], 0 | 1) = (one_of.ways, one_of.of) {
+            self.scratch.extend(only.iter().map(|id| id.0));
+        }
         self.scratch.extend(crossed.iter().map(|id| id.0));
         self.scratch.sort_unstable();
         self.scratch.dedup();
         if lost == 0 {
             self.count_clean(sent, flows);
+            let of = one_of.of.max(one_of.ways.len());
+            for id in one_of.ways.iter().flatten().filter(|_| of > 1) {
+                let packets = self.maybe_packets.entry((id.0, of)).or_default();
+                *packets = packets.saturating_add(sent);
+            }
             return Ok(());
         }
-        if crossed.is_empty() {
+        let ways = self.ways(one_of);
+        if self.scratch.is_empty() && ways.is_none() {
             // Losses of packets that crossed nothing we know of accuse nobody.
             return Ok(());
         }
@@ -263,8 +322,32 @@ impl Network {
             flows,
             start,
             end: self.crossed.len(),
+            ways,
         });
         Ok(())
+    }
+
+    /// Keeps the ways beside what is crossed for certain; `None` where there are not several.
+    fn ways(&mut self, one_of: OneOf<'_>) -> Option<usize> {
+        let of = one_of.of.max(one_of.ways.len());
+        if of < 2 {
+            return None;
+        }
+        let fresh = |way: &Vec<ComponentId>| {
+            let ids = way.iter().map(|id| id.0);
+            let mut ids: Vec<u32> = ids.filter(|id| !self.scratch.contains(id)).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        let mut ways: Vec<Vec<u32>> = one_of.ways.iter().map(fresh).collect();
+        ways.retain(|way| !way.is_empty());
+        ways.sort_unstable();
+        if ways.is_empty() {
+            return None;
+        }
+        self.one_of.push(Ways { ways, of });
+        Some(self.one_of.len() - 1)
     }
 
     /// Counts a flow without loss over the components in `scratch` and what they are in.
@@ -292,5 +375,18 @@ impl Network {
 
     pub(super) fn crossed(&self, lossy: &Lossy) -> &[u32] {
         &self.crossed[lossy.start..lossy.end]
+    }
+
+    /// Packets without loss that may have crossed each plain component, by how likely each did.
+    pub(super) fn maybe(&self) -> Vec<f64> {
+        let mut maybe = vec![0.0; self.units.len()];
+        for ((plain, of), packets) in &self.maybe_packets {
+            maybe[*plain as usize] += *packets as f64 / *of as f64;
+        }
+        maybe
+    }
+
+    pub(super) fn one_of(&self, lossy: &Lossy) -> Option<&Ways> {
+        self.one_of.get(lossy.ways?)
     }
 }

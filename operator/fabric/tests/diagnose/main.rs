@@ -7,6 +7,7 @@ mod links;
 mod over_time;
 mod paths;
 mod ports;
+mod rails;
 mod restart;
 mod summary;
 mod traced;

@@ -135,8 +135,9 @@ fn the_judge_reads_the_planners_plan() {
     assert_eq!(read.pairs(), expected.pairs());
     for rnic in expected.rnics() {
         assert_eq!(read.place(rnic), Some(&place(rnic)));
-        let shares: Vec<_> = read.shares_of(rnic).collect();
-        assert!(shares.iter().all(|(to, _)| expected.probes(rnic, to)));
-        assert!((shares.iter().map(|(_, share)| share).sum::<f64>() - 1.0).abs() < 1e-9);
+        let probed = |to: &&RnicName| expected.probes(rnic, to);
+        for to in expected.rnics().iter().filter(probed) {
+            assert!(read.probes(rnic, to), "{rnic} probes {to}");
+        }
     }
 }

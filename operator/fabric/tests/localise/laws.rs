@@ -1,19 +1,26 @@
 //! What holds for any observations.
 
 use proptest::prelude::*;
-use rdmamesh_fabric::localise::{Kind, Network, Priors, localise};
+use rdmamesh_fabric::localise::{Kind, Network, OneOf, Priors, localise};
 
 const LINKS: u32 = 12;
 
-/// Observations over up to four of twelve links in three switches.
-fn observations() -> impl Strategy<Value = Vec<(Vec<u32>, u64, u64)>> {
+/// What was crossed for certain; of how many ways one was taken, and what was crossed on those that are known; packets
+/// sent and lost.
+type Observed = (Vec<u32>, (usize, Vec<Vec<u32>>), u64, u64);
+
+/// Observations over up to four of twelve links in three switches, some of them over one of several ways.
+fn observations() -> impl Strategy<Value = Vec<Observed>> {
+    let way = proptest::collection::vec(0..LINKS, 1..3);
+    let one_of = (0..6_usize, proptest::collection::vec(way, 0..4));
     let one = (
         proptest::collection::vec(0..LINKS, 1..5),
+        one_of,
         1_u64..100_000,
         0.0_f64..1.0,
         any::<bool>(),
     )
-        .prop_map(|(links, sent, share, lossy)| {
+        .prop_map(|(links, one_of, sent, share, lossy)| {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -21,12 +28,12 @@ fn observations() -> impl Strategy<Value = Vec<(Vec<u32>, u64, u64)>> {
                 reason = "a share of a small count"
             )]
             let lost = (sent as f64 * share.powi(6)) as u64;
-            (links, sent, if lossy { lost } else { 0 })
+            (links, one_of, sent, if lossy { lost } else { 0 })
         });
     proptest::collection::vec(one, 0..60)
 }
 
-fn network(observations: &[(Vec<u32>, u64, u64)]) -> Network {
+fn network(observations: &[Observed]) -> Network {
     let mut network = Network::new();
     let links: Vec<_> = (0..LINKS).map(|_| network.component(Kind::Link)).collect();
     for switch in links.chunks(4) {
@@ -34,10 +41,15 @@ fn network(observations: &[(Vec<u32>, u64, u64)]) -> Network {
             .group(Kind::Switch, switch)
             .expect("links are no groups");
     }
-    for (crossed, sent, lost) in observations {
-        let crossed: Vec<_> = crossed.iter().map(|link| links[*link as usize]).collect();
+    let ids = |of: &Vec<u32>| -> Vec<_> { of.iter().map(|link| links[*link as usize]).collect() };
+    for (crossed, (of, ways), sent, lost) in observations {
+        let ways: Vec<_> = ways.iter().map(ids).collect();
+        let one_of = OneOf {
+            ways: &ways,
+            of: *of,
+        };
         network
-            .observe(&crossed, *sent, *lost, 1)
+            .observe_one_of(&ids(crossed), one_of, *sent, *lost, 1)
             .expect("lost is at most sent");
     }
     network
@@ -71,7 +83,7 @@ proptest! {
 
     #[test]
     fn without_loss_nobody_is_named(mut observed in observations()) {
-        for (_, _, lost) in &mut observed {
+        for (_, _, _, lost) in &mut observed {
             *lost = 0;
         }
         prop_assert!(localise(&network(&observed), &Priors::default()).suspects.is_empty());

@@ -5,6 +5,7 @@ use rdmamesh_fabric::localise::{
 };
 
 mod laws;
+mod one_of;
 
 /// Four leaves, two spines, two hosts a leaf, every link a cable, every switch a group.
 struct Clos {

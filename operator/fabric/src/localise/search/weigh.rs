@@ -300,10 +300,9 @@ impl Search<'_> {
 
     /// ln of prior times likelihood of the guilty set, rates integrated out.
     pub(in crate::localise) fn score(&self) -> f64 {
-        let carried = &self.field.data.carried;
         let mut score = self.field.lossy_likelihood() + self.prior.number(self.count());
         for guilty in &self.guilty {
-            score -= carried[guilty.unit as usize] * guilty.rate;
+            score += self.field.clean_likelihood(guilty.unit, guilty.rate);
             score += self.field.occam(guilty.unit, guilty.rate);
         }
         let alone = self.alone();
