@@ -54,6 +54,9 @@ pub fn evidence(
             ports: inventory
                 .and_then(|inventory| inventory.status.as_ref())
                 .map(|status| ports(mesh, node, &status.ports, expected)),
+            traces: inventory
+                .and_then(|inventory| inventory.status.as_ref()?.path_tracing.as_ref())
+                .is_some_and(|tracing| tracing.state == "Active"),
         }
     });
     Evidence {

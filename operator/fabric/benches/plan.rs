@@ -147,6 +147,7 @@ fn evidence(plan: &MeshPlan) -> Evidence {
                 ..Report::default()
             }),
             ports: Some(rnics.iter().map(|local| port(&local.device)).collect()),
+            traces: true,
         }
     });
     Evidence {

@@ -3,21 +3,20 @@
 //! The inference is [`crate::localise`]; here its components get the names that people know, what probes
 //! cannot tell apart is said, and what is too uncertain is left out.
 
+mod choice;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::evidence::{Anomaly, AnomalyKind};
 use super::facts::{Facts, Finding};
-use super::hops::Hops;
 use super::network::{Illness, Model, What};
-use super::seen::{Seen, Sums};
-use super::sentence;
+use super::seen::Seen;
 use super::state::{CaseKey, State};
-use super::trip::Trip;
 use super::wiring::{Way, Wiring};
 use crate::localise::{ComponentId, Priors, Suspect, localise};
-use crate::names::RnicName;
+use choice::Choice;
 
 /// Less sure than this names nobody,
 const LEAST_CONFIDENCE: f64 = 0.5;
@@ -29,17 +28,8 @@ const CERTAIN: f64 = 0.95;
 const MANY_LOST: u64 = 20;
 /// Several links of one switch may be that switch, once all agents have reported.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Others this likely are asked hop probes about; how sure those are.
-const SAME_BY_HOPS: f64 = 0.05;
-const TOLD: f64 = 0.95;
-/// How much more the guilty one must add to what hop probes met than any other.
-const CLEARLY: f64 = 3.0;
-/// Share of what makes the mildest of the slow flows slow that hop probes must have met as well.
-const EXPLAINS: f64 = 0.5;
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
-/// Others this likely, compared with the suspect, cannot be told from it.
-const SAME: f64 = 0.8;
 
 /// Losses of our own probes: the background of a lossless fabric is tiny, a fault worth naming loses at
 /// least half a percent, and now and then a single flow loses for reasons of its own.
@@ -150,35 +140,14 @@ struct Accusation<'a> {
 
 impl Accusation<'_> {
     fn read(&self) -> Option<(CaseKey, Blamed)> {
-        let mut what = self.model.what(self.suspect.component)?;
-        let told = self.told_by_hops(what);
-        let is_told = told.is_some();
-        if let Some(told) = told {
-            what = told;
-        }
-        let key = self.key(what);
-        let mut same: Vec<CaseKey> = self
-            .suspect
-            .alternatives
-            .iter()
-            .filter(|(_, probability)| *probability >= self.suspect.confidence * SAME)
-            .filter_map(|(id, _)| Some(self.key(self.model.what(*id)?)))
-            .filter(|other| *other != key)
-            .collect();
-        same.sort_unstable();
-        same.dedup();
-        let mut sure = self.suspect.confidence + self.folded(&key);
-        if is_told {
-            let all = self
-                .suspect
-                .alternatives
-                .iter()
-                .map(|(_, p)| p)
-                .sum::<f64>();
-            sure = f64::max(sure, TOLD * (self.suspect.confidence + all));
-            same.clear();
-        }
-        if sure < LEAST_OF_SEVERAL || (sure < LEAST_CONFIDENCE && same.is_empty()) {
+        let Choice {
+            key,
+            what,
+            sure,
+            same,
+        } = self.choose()?;
+        let several: f64 = same.iter().map(|(_, probability)| probability).sum();
+        if sure < LEAST_OF_SEVERAL || sure + several < LEAST_CONFIDENCE {
             return None;
         }
         if sure < CERTAIN && self.is_mild_rnic(&key) {
@@ -189,6 +158,7 @@ impl Accusation<'_> {
         if is_thin && !state_has(self.state, &key) {
             return None;
         }
+        let same: Vec<CaseKey> = same.into_iter().map(|(key, _)| key).collect();
         let evidence = self.sentence(&key, what, &ways, &same)?;
         let finding = Finding {
             confidence: percent(sure),
@@ -222,36 +192,6 @@ impl Accusation<'_> {
         }
     }
 
-    /// Who of those that probes between RNICs cannot tell apart it is by the word of hop probes, if they say.
-    fn told_by_hops(&self, what: &'_ What) -> Option<&What> {
-        let likely = |probability: f64| probability >= self.suspect.confidence * SAME_BY_HOPS;
-        let others = self.suspect.alternatives.iter();
-        let others = others.filter(|(_, probability)| likely(*probability));
-        let others = others.filter_map(|(id, _)| self.model.what(*id));
-        let mut candidates: Vec<&What> = vec![self.model.what(self.suspect.component)?];
-        candidates.extend(others.filter(|other| self.key(other) != self.key(what)));
-        if candidates.len() < 2 {
-            return None;
-        }
-        let hops = Hops {
-            wiring: self.wiring,
-            seen: self.seen,
-            illness: self.illness,
-        };
-        let mut scores: Vec<(f64, &What)> = Vec::new();
-        for candidate in candidates {
-            scores.extend(hops.score(candidate).map(|score| (score, candidate)));
-        }
-        scores.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let best = scores.first()?;
-        let second = scores.get(1).map_or(0.0, |second| second.0);
-        let enough = match self.illness {
-            Illness::Loss => best.0 > 0.0,
-            Illness::Latency => best.0 >= self.excess()? * EXPLAINS,
-        };
-        (enough && best.0 >= second * CLEARLY).then_some(best.1)
-    }
-
     fn key(&self, what: &What) -> CaseKey {
         match what {
             What::Way(way) => self.wiring.key(way, self.state),
@@ -260,16 +200,6 @@ impl Accusation<'_> {
             What::Switch(name) => CaseKey::Switch(Arc::clone(name)),
             What::Host(node) => CaseKey::Host(node.clone()),
         }
-    }
-
-    /// Probability of what has the same name: the other direction of the same cable.
-    fn folded(&self, key: &CaseKey) -> f64 {
-        let others = self.suspect.alternatives.iter();
-        let own = others.filter(|(id, _)| {
-            let what = self.model.what(*id);
-            what.is_some_and(|what| self.key(what) == *key)
-        });
-        own.map(|(_, probability)| probability).sum()
     }
 
     fn ways(&self, what: &What) -> Vec<Way> {
@@ -283,143 +213,6 @@ impl Accusation<'_> {
         ways.dedup();
         ways
     }
-
-    fn sums(&self, ways: &[Way]) -> Sums {
-        let mut all = Sums::default();
-        let sums = ways.iter().filter_map(|way| self.seen.sums(way));
-        sums.for_each(|sums| all.add(sums));
-        all
-    }
-
-    fn sentence(
-        &self,
-        key: &CaseKey,
-        what: &What,
-        ways: &[Way],
-        same: &[CaseKey],
-    ) -> Option<String> {
-        let sums = self.sums(ways);
-        let flows = &self.suspect.flows;
-        let all = flows.lossy + flows.lossy_elsewhere;
-        let (ill, figures) = match self.illness {
-            Illness::Loss => {
-                let (sent, lost) = if sums.sent > 0 {
-                    (sums.sent, sums.lost)
-                } else {
-                    (flows.sent, flows.lost)
-                };
-                let share = sentence::percent(sentence::ratio(lost, sent)?);
-                let window = sentence::span(self.facts.evidence.thresholds.window);
-                let figures = format!("lost {lost} of {sent} probes ({share}) in {window}");
-                ("lossy", figures)
-            }
-            Illness::Latency => ("slow", self.slowness(ways)),
-        };
-        let clean = match self.illness {
-            Illness::Loss => sums.crossed.saturating_sub(sums.lossy),
-            Illness::Latency => sums.crossed.saturating_sub(sums.slow),
-        };
-        let mut text = format!("{key}{} {figures}", self.direction(what));
-        text.push_str(&format!(
-            "; {} of {all} {ill} flows cross it, {clean} clean {}",
-            flows.lossy,
-            if clean == 1 { "flow does" } else { "flows do" },
-        ));
-        for part in [self.access(key), self.errors(key), apart(same)] {
-            text.push_str(&part);
-        }
-        Some(sentence::bounded(text))
-    }
-
-    /// Which way of a link is known to be ill, where it is not both.
-    fn direction(&self, what: &What) -> String {
-        match what {
-            What::Way(Way::Link(a, b)) => format!(" (from {a} to {b})"),
-            What::Way(Way::Out(_)) => " (sending)".to_owned(),
-            What::Way(Way::Into(_)) => " (receiving)".to_owned(),
-            What::Way(Way::Tor(group)) => format!(" (the switch of group {group})"),
-            What::Way(Way::Between(a, b)) => {
-                format!(
-                    " (some link between groups {a} and {b}; paths are not traced, so which one is not known)"
-                )
-            }
-            _ => String::new(),
-        }
-    }
-
-    /// By how many seconds the mildest of the flows that are typically slow is; `None` where none is.
-    fn excess(&self) -> Option<f64> {
-        let anomalies = self.facts.anomalies().map(|(_, anomaly)| anomaly);
-        let slow = anomalies.filter(|anomaly| anomaly.kind == AnomalyKind::Latency);
-        let excess = slow.filter_map(|anomaly| anomaly.p50?.checked_sub(anomaly.baseline?));
-        excess.min().map(|excess| excess.as_secs_f64())
-    }
-
-    /// How slow, against what.
-    fn slowness(&self, ways: &[Way]) -> String {
-        let crosses = |(source, anomaly): &(RnicName, &Anomaly)| {
-            let trip = Trip::round(self.wiring, (source, anomaly), self.seen, 0);
-            anomaly.kind == AnomalyKind::Latency && trip.all().any(|way| ways.contains(way))
-        };
-        let latencies: Vec<&Anomaly> = self
-            .facts
-            .anomalies()
-            .filter(crosses)
-            .map(|(_, anomaly)| anomaly)
-            .collect();
-        let typical = latencies
-            .iter()
-            .filter_map(|anomaly| anomaly.p50.or(anomaly.p99));
-        let worst = typical.max();
-        let baseline = latencies
-            .iter()
-            .filter_map(|anomaly| anomaly.baseline)
-            .min();
-        let limit = self.facts.evidence.thresholds.p99;
-        match (worst, baseline) {
-            (Some(worst), Some(baseline)) => format!(
-                "makes round trips take up to {} (typical {})",
-                sentence::span(worst),
-                sentence::span(baseline)
-            ),
-            (Some(worst), None) => format!(
-                "makes round trips take up to {} (limit {})",
-                sentence::span(worst),
-                sentence::span(limit)
-            ),
-            _ => "makes round trips slow".to_owned(),
-        }
-    }
-
-    /// A host's only access link cannot be told from its RNIC.
-    fn access(&self, key: &CaseKey) -> String {
-        let CaseKey::Rnic(rnic) = key else {
-            return String::new();
-        };
-        match self.wiring.leaf(rnic) {
-            Some(leaf) => format!("; its access link to {leaf} cannot be told from it by probes"),
-            None => "; its access link cannot be told from it by probes".to_owned(),
-        }
-    }
-
-    /// What the port itself counted.
-    fn errors(&self, key: &CaseKey) -> String {
-        let CaseKey::Rnic(rnic) = key else {
-            return String::new();
-        };
-        let errors = self.facts.tally(rnic).map(|tally| &tally.errors);
-        let errors: Vec<String> = errors
-            .into_iter()
-            .flatten()
-            .take(3)
-            .map(|(name, by)| format!("{name} +{by}"))
-            .collect();
-        if errors.is_empty() {
-            String::new()
-        } else {
-            format!("; its port counted {}", errors.join(", "))
-        }
-    }
 }
 
 fn ways_of(what: &What) -> Vec<Way> {
@@ -432,14 +225,6 @@ fn ways_of(what: &What) -> Vec<Way> {
         ],
         What::Switch(_) | What::Host(_) => Vec::new(),
     }
-}
-
-fn apart(same: &[CaseKey]) -> String {
-    if same.is_empty() {
-        return String::new();
-    }
-    let names: Vec<String> = same.iter().take(3).map(ToString::to_string).collect();
-    format!("; probes alone cannot tell it from {}", names.join(", "))
 }
 
 #[expect(

@@ -55,6 +55,8 @@ pub struct NodeEvidence {
     /// The agent's inventory: **every** port that it lists, each marked whether the mesh's device
     /// selection picks it. `None` where there is no inventory.
     pub ports: Option<Vec<PortFact>>,
+    /// Whether it traces the paths of its flows.
+    pub traces: bool,
 }
 
 /// Whether an agent's word holds now.

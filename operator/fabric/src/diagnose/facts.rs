@@ -208,6 +208,12 @@ impl<'a> Facts<'a> {
         })
     }
 
+    /// Whether somebody whose word holds traces paths.
+    pub fn is_traced(&self) -> bool {
+        let mut nodes = self.nodes.values();
+        nodes.any(|node| node.traces && node.agent == AgentState::Reporting)
+    }
+
     /// Figures over the mesh.
     pub fn summary(&self) -> Summary {
         let planned = &self.evidence.planned;

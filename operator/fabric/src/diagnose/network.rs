@@ -236,8 +236,10 @@ impl Model {
         }
         for (way, sent) in silence::clean(facts, wiring, (seen, self), illness) {
             backs.add(&way, sent);
-            let ids = self.ids_of(&[way]);
-            self.seen(&ids, sent, 0, sent.min(1));
+            if let Some(id) = self.ids.get(&way) {
+                // The way is a component of this very network.
+                self.network.presume(*id, sent).ok();
+            }
         }
         if illness == Illness::Latency {
             self.observe_backs(&backs);

@@ -72,11 +72,15 @@ pub(super) fn ill(facts: &Facts<'_>) -> BTreeMap<CaseKey, Finding> {
         .collect()
 }
 
+/// Who loses answers sees ill flows first; the peer whose links lose them lists those so much later.
+const LINKS_FOLLOW: Duration = Duration::from_secs(2);
+
 /// Where links are reported, an element may turn out to be to blame.
 fn settle(facts: &Facts<'_>) -> Duration {
-    let settle = facts.evidence.thresholds.window.saturating_mul(3);
     if facts.has_links() {
-        settle
+        facts.evidence.thresholds.window.saturating_mul(3)
+    } else if facts.is_traced() {
+        LINKS_FOLLOW
     } else {
         Duration::ZERO
     }

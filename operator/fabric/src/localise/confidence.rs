@@ -4,8 +4,10 @@
 //! that might stand in its place is weighed by prior times likelihood: the suspect itself, every other
 //! component, and nobody. The suspect's share of that sum is its confidence.
 
+use std::collections::BTreeMap;
+
 use super::network::{Kind, Lossy, Network, Shape};
-use super::search::{Guilty, Search, Share};
+use super::search::{Candidate, Guilty, Search, Share};
 use super::{ComponentId, Crossing, Localisation, Suspect};
 
 /// Alternatives listed at most.
@@ -17,8 +19,8 @@ const LEAST_ALTERNATIVE: f64 = 1e-3;
 /// ln odds below which a candidate weighs nothing.
 const NOTHING: f64 = -12.0;
 
-/// Probabilities that differ by less are those of components that cannot be told apart.
-const EQUAL: f64 = 1e-6;
+/// What is this likely, compared with a suspect, can hardly be told from it: one of them is guilty.
+const NEARLY: f64 = 0.5;
 
 /// What a suspect is made of.
 struct Accused {
@@ -117,7 +119,8 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
             Some((_, known)) => *known = ln_sum(*known, odds),
             None => weights.push((component, odds)),
         };
-    for candidate in search.candidates(NOTHING) {
+    let candidates = search.candidates(NOTHING);
+    for candidate in &candidates {
         let entity = search.entity(candidate.unit);
         if !search.prior.is_nuisance(candidate.unit) {
             add(entity, candidate.odds);
@@ -134,8 +137,11 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
         }
     } else {
         if units.len() > 1 {
-            // Both directions, each at its own rate.
+            // Both directions, each at its own rate: so may others lose.
             add(accused.entity, whole);
+            for (other, odds) in both_ways(search, &candidates, accused.entity, without) {
+                add(other, odds);
+            }
         }
         let own = weights_of(&weights, accused.entity);
         if let Some(group) = share_group {
@@ -147,6 +153,39 @@ fn weigh(search: &mut Search<'_>, accused: &Accused) -> Vec<(u32, f64)> {
     }
     search.put(&taken);
     normalise(weights)
+}
+
+/// Other cables than `entity` that may lose in both directions, each at its own rate, with the ln odds of that
+/// against nobody.
+fn both_ways(
+    search: &mut Search<'_>,
+    candidates: &[Candidate],
+    entity: u32,
+    without: f64,
+) -> Vec<(u32, f64)> {
+    let mut cables: BTreeMap<u32, Vec<&Candidate>> = BTreeMap::new();
+    for candidate in candidates {
+        let cable = search.entity(candidate.unit);
+        if candidate.unit != cable && cable != entity && !search.prior.is_group(candidate.unit) {
+            cables.entry(cable).or_default().push(candidate);
+        }
+    }
+    let pairs = cables.into_iter().filter(|(_, ways)| ways.len() == 2);
+    let mut pairs: Vec<(u32, Vec<&Candidate>)> = pairs.collect();
+    let hope = |ways: &[&Candidate]| ways.iter().map(|way| way.odds).sum::<f64>();
+    pairs.sort_by(|(_, a), (_, b)| hope(b).total_cmp(&hope(a)));
+    let mut weights = Vec::new();
+    for (cable, ways) in pairs.into_iter().take(MOST_ALTERNATIVES) {
+        let units: Vec<u32> = ways.iter().map(|way| way.unit).collect();
+        let both = ways.iter().map(|way| Guilty {
+            unit: way.unit,
+            rate: way.rate,
+        });
+        search.put(&both.collect::<Vec<_>>());
+        weights.push((cable, search.score() - without));
+        search.take(&units);
+    }
+    weights
 }
 
 /// With a whole group taken out: the members that explain its losses, several of them, as the group's own
@@ -220,7 +259,7 @@ fn name(
         .map_or(0.0, |(_, probability)| *probability);
     let class: f64 = weighed
         .iter()
-        .filter(|(_, probability)| (probability - confidence).abs() < EQUAL)
+        .filter(|(_, probability)| *probability >= confidence * NEARLY)
         .map(|(_, probability)| probability)
         .sum();
     if class < named {

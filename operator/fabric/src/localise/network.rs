@@ -327,6 +327,26 @@ impl Network {
         Ok(())
     }
 
+    /// Takes for granted, for want of a word to the contrary, that `sent` packets crossed a component without loss: one of
+    /// them speaks less against a great loss than one that was seen to arrive.
+    ///
+    /// # Errors
+    /// As [`Network::observe`].
+    pub fn presume(&mut self, crossed: ComponentId, sent: u64) -> Result<(), NetworkError> {
+        let units = &self.units;
+        let unit = units.get(crossed.index());
+        let unit = unit.ok_or(NetworkError::Unknown(crossed))?;
+        if unit.shape != Shape::Plain {
+            return Err(NetworkError::NotCrossable(crossed));
+        }
+        let packets = self.maybe_packets.entry((crossed.0, 1)).or_default();
+        *packets = packets.saturating_add(sent);
+        self.scratch.clear();
+        self.scratch.push(crossed.0);
+        self.count_clean(0, sent.min(1));
+        Ok(())
+    }
+
     /// Keeps the ways beside what is crossed for certain; `None` where there are not several.
     fn ways(&mut self, one_of: OneOf<'_>) -> Option<usize> {
         let of = one_of.of.max(one_of.ways.len());

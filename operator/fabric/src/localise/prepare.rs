@@ -22,10 +22,11 @@ pub(super) struct Data {
     /// Per component, cable and group: packets that crossed it and count without regard to what else
     /// they crossed (once per plain component of it).
     pub(super) carried: Vec<f64>,
-    /// Per component, cable and group: packets without loss that may have crossed it, by how likely each did. Unlike
-    /// those that did cross it, one of them speaks against a loss of all packets no more than so likely.
+    /// Per component, cable and group: packets without loss that may have crossed it, by how likely each did, and those of
+    /// which it is only presumed. Unlike those that did cross it, one of them speaks against a loss of all packets no
+    /// more than so likely.
     pub(super) maybe: Vec<f64>,
-    /// Sum of `carried` over plain components.
+    /// Sum of `carried` and `maybe` over plain components.
     pub(super) carried_total: f64,
     /// Per component, cable and group: whether any flow crossed it.
     pub(super) seen: Vec<bool>,
@@ -127,6 +128,15 @@ impl Split {
     }
 }
 
+/// So many flows on one path may well have a reason of their own in common.
+const ALIKE: u64 = 4;
+
+/// ln of the probability that flows lose so many packets for reasons outside the network.
+fn outside(outlier: f64, lossy: &Lossy) -> f64 {
+    let flows = lossy.flows.clamp(1, ALIKE) as f64;
+    flows * outlier.ln() - (lossy.sent as f64).ln()
+}
+
 impl Data {
     pub(super) fn new(network: &Network, priors: &Priors) -> Self {
         let mut data = Self {
@@ -190,7 +200,7 @@ impl Data {
                 lost,
                 survived,
                 ln_choose: ln_choose(lossy.sent, lossy.lost),
-                ln_outside: (self.outlier / (lost + survived)).ln(),
+                ln_outside: outside(self.outlier, lossy),
                 hops: (crossed.len() + longest.unwrap_or(0)) as f64,
                 split,
             });
@@ -250,7 +260,7 @@ impl Data {
                 self.maybe[id] = unit.plain.iter().map(|&p| self.maybe[p as usize]).sum();
                 self.seen[id] = unit.plain.iter().any(|&p| self.seen[p as usize]);
             } else {
-                self.carried_total += self.carried[id];
+                self.carried_total += self.carried[id] + self.maybe[id];
             }
         }
     }

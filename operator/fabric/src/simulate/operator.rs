@@ -75,6 +75,7 @@ impl Operator {
                 agent: AgentState::Silent,
                 report: None,
                 ports: None,
+                traces: true,
             })
             .collect();
         let mut operator = Self {

@@ -185,6 +185,7 @@ impl Net {
                 ..Report::default()
             }),
             ports: Some(rnics.iter().filter(own).map(active).collect()),
+            traces: true,
         }
     }
 

@@ -117,6 +117,7 @@ fn node(host: u32) -> NodeEvidence {
             selected: true,
             state: PortState::Active,
         }]),
+        traces: false,
     }
 }
 
