@@ -28,6 +28,9 @@ const CERTAIN: f64 = 0.95;
 const MANY_LOST: u64 = 20;
 /// Several links of one switch may be that switch, once all agents have reported.
 const SETTLE: Duration = Duration::from_secs(1);
+/// Others report what one agent sees within this time, if they see it too.
+const ALONE: Duration = Duration::from_millis(600);
+const SLOW_ALONE: Duration = Duration::from_secs(2);
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
 
@@ -109,6 +112,10 @@ fn state_has(state: &State, key: &CaseKey) -> bool {
     state.cases.contains_key(key)
 }
 
+fn is_open(state: &State, key: &CaseKey) -> bool {
+    state.cases.get(key).is_some_and(|case| case.open)
+}
+
 /// Makes elements that hang on one switch wait for each other.
 fn wait_for_siblings(wiring: &Wiring<'_>, all: &mut BTreeMap<CaseKey, Blamed>) {
     let mut by_switch: BTreeMap<Arc<str>, BTreeSet<CaseKey>> = BTreeMap::new();
@@ -163,7 +170,7 @@ impl Accusation<'_> {
         let finding = Finding {
             confidence: percent(sure),
             evidence,
-            settle: self.settle(sure),
+            settle: self.settle((&key, sure), &ways),
         };
         Some((key, Blamed { finding, ways }))
     }
@@ -180,15 +187,26 @@ impl Accusation<'_> {
     }
 
     /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the
-    /// losses that made it one have left the window.
-    fn settle(&self, sure: f64) -> Duration {
-        if sure >= CERTAIN {
-            Duration::ZERO
-        } else if self.suspect.flows.lost >= MANY_LOST && sure >= LEAST_CONFIDENCE {
-            SETTLE
-        } else {
-            let window = self.facts.evidence.thresholds.window;
-            window.saturating_add(SETTLE.saturating_mul(2))
+    /// losses that made it one have left the window. So does even a sure one, for as long as it takes others to
+    /// report, where a single agent accuses it, and where little was lost while another case is open: what that one
+    /// leaves behind when it ends is not told by all agents at once.
+    fn settle(&self, (key, sure): (&CaseKey, f64), ways: &[Way]) -> Duration {
+        let window = self.facts.evidence.thresholds.window;
+        let gone = window.saturating_add(SETTLE.saturating_mul(2));
+        let others = self.state.cases.iter();
+        let beside = others.filter(|(other, case)| case.open && *other != key);
+        let is_beside = beside.count() > 0;
+        // How many probes were slow is not told.
+        let is_loss = self.illness == Illness::Loss;
+        let is_much = is_loss && self.suspect.flows.lost >= MANY_LOST;
+        let is_alone = self.model.reporters(ways) < 2;
+        match (sure >= CERTAIN, is_much) {
+            (true, false) if is_beside => gone,
+            (true, _) if is_alone && is_loss => ALONE,
+            (true, _) if is_alone => SLOW_ALONE,
+            (true, _) => Duration::ZERO,
+            (false, true) if sure >= LEAST_CONFIDENCE => SETTLE,
+            (false, _) => gone,
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Model {
     /// By number of a way that is listed.
     numbered: Vec<ComponentId>,
     whats: Vec<Option<What>>,
+    /// What ill flows cross, by number of the report that lists them.
+    ill: Vec<(usize, Vec<ComponentId>)>,
 }
 
 /// Which flows count as ill.
@@ -84,6 +86,7 @@ impl Model {
             ids: BTreeMap::new(),
             numbered: Vec::new(),
             whats: Vec::new(),
+            ill: Vec::new(),
         };
         model.name(wiring, &ways);
         let numbered = seen.all().filter_map(|(way, _)| model.ids.get(way));
@@ -207,6 +210,8 @@ impl Model {
                 .network
                 .observe_one_of(&ids, one_of, sent, lost, ill.flows);
             observed.ok();
+            let crossed = ids.iter().chain(ways.iter().flatten()).copied();
+            self.ill.push((*nth, crossed.collect()));
             if let Some(own) = by.get_mut(*nth) {
                 let (flows, sent) = (ill.flows, ill.sent);
                 own.push(Listed { ids, flows, sent });
@@ -275,6 +280,16 @@ impl Model {
     /// The ways of the network, in order.
     pub fn ways(&self) -> impl Iterator<Item = &Way> {
         self.ids.keys()
+    }
+
+    /// How many agents list ill flows over some of `ways`.
+    pub fn reporters(&self, ways: &[Way]) -> usize {
+        let ids = self.ids_of(ways);
+        let crosses = |(_, crossed): &&(usize, Vec<ComponentId>)| {
+            crossed.iter().any(|crossed| ids.contains(crossed))
+        };
+        let reporters = self.ill.iter().filter(crosses).map(|(nth, _)| nth);
+        reporters.collect::<BTreeSet<_>>().len()
     }
 
     /// Whether a way is part of the network.

@@ -149,7 +149,8 @@ impl Clean<'_> {
                 self.trunks[position] += over(&trunks.all[position]);
             }
         }
-        if list.unknown == 0.0 {
+        let unknown = list.unknown + list.unanswered;
+        if unknown == 0.0 {
             return;
         }
         let reached = own.iter().map(|own| &trunks.from[*own as usize]);
@@ -157,7 +158,7 @@ impl Clean<'_> {
         for position in reached.flatten() {
             let trunk = &trunks.all[*position];
             if trunk.share > 0.0 && !is_listed(trunk.number) {
-                self.trunks[*position] += over(trunk).min(list.unknown / trunk.share);
+                self.trunks[*position] += over(trunk).min(unknown / trunk.share);
             }
         }
     }
@@ -185,6 +186,8 @@ struct Listed<'a> {
     pairs: BTreeMap<&'a RnicName, BTreeSet<&'a RnicName>>,
     /// Most probes (flows, for latency) that may have been on ill flows over anything that it does not list.
     unknown: f64,
+    /// Most probes (flows, for latency) that were on ill flows over routers which did not answer.
+    unanswered: f64,
     /// Flows that leave each RNIC of the node.
     flows: BTreeMap<&'a RnicName, u32>,
 }
@@ -202,6 +205,9 @@ impl<'a> Listed<'a> {
             if let (Hop::Rnic(from), Hop::Rnic(to)) = (&link.from, &link.to) {
                 listed.pairs.entry(from).or_default().insert(to);
                 continue;
+            }
+            if link.from == Hop::Unknown || link.to == Hop::Unknown {
+                listed.unanswered = listed.unanswered.max(ill(link, illness));
             }
             if let Hop::Rnic(from) = &link.from {
                 *listed.flows.entry(from).or_default() += link.crossed;
@@ -288,6 +294,17 @@ fn unknown(report: &Report, illness: Illness) -> f64 {
         Illness::Latency => 1.0,
     };
     as_f64(u64::from(mildest)) * probes_per_flow
+}
+
+/// Probes (flows, for latency) of ill flows over a link.
+fn ill(link: &LinkTally, illness: Illness) -> f64 {
+    match illness {
+        Illness::Loss => {
+            let flows = as_f64(u64::from(link.crossed.max(1)));
+            as_f64(link.sent) * as_f64(u64::from(link.lossy)) / flows
+        }
+        Illness::Latency => as_f64(u64::from(link.slow)),
+    }
 }
 
 /// Leaves by position of their RNICs.

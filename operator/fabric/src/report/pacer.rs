@@ -42,8 +42,8 @@ impl Default for Pacing {
         Self {
             min_gap: Duration::from_secs(2),
             drift_gap: Duration::from_secs(30),
-            settle_gap: Duration::from_secs(8),
-            hint_gap: Duration::from_secs(5),
+            settle_gap: Duration::from_secs(6),
+            hint_gap: Duration::from_secs(3),
             refresh: Duration::from_secs(300),
         }
     }

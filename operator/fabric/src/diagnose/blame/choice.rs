@@ -4,7 +4,7 @@ use super::super::evidence::AnomalyKind;
 use super::super::hops::Hops;
 use super::super::network::{Illness, What};
 use super::super::state::CaseKey;
-use super::{Accusation, state_has};
+use super::{Accusation, is_open};
 
 /// How sure hop probes are of what makes flows slow.
 const TOLD: f64 = 0.95;
@@ -49,7 +49,7 @@ impl Accusation<'_> {
         });
         let most = candidates.first()?.probability;
         let stays = candidates.iter().position(|candidate| {
-            candidate.probability >= most * STAYS && state_has(self.state, &candidate.key)
+            candidate.probability >= most * STAYS && is_open(self.state, &candidate.key)
         });
         let chosen = candidates.remove(stays.unwrap_or(0));
         let same = candidates.into_iter();
