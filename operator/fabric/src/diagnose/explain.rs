@@ -94,11 +94,7 @@ impl<'a> Explain<'a> {
     }
 
     fn hangs_on(&self, host: &crate::NodeName, switch: &str) -> bool {
-        let own = self
-            .facts
-            .expected()
-            .iter()
-            .filter(|rnic| rnic.node == *host);
+        let own = self.facts.expected_of(host);
         let mut switches = own.filter_map(|rnic| switch_of(self.facts, self.wiring, rnic));
         switches.any(|own| *own == *switch)
     }

@@ -130,6 +130,13 @@ impl<'a> Facts<'a> {
         &self.expected
     }
 
+    /// The RNICs of a node that take part or took part.
+    pub fn expected_of(&self, node: &NodeName) -> impl Iterator<Item = &RnicName> {
+        let first = RnicName::new(node.clone(), "", 0);
+        let own = self.expected.range(first..);
+        own.take_while(move |rnic| rnic.node == *node)
+    }
+
     pub fn standing(&self, rnic: &RnicName) -> Standing<'a> {
         let Some(node) = self.nodes.get(&rnic.node) else {
             return Standing::Left;

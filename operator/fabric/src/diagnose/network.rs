@@ -239,11 +239,12 @@ impl Model {
                 }
             }
         }
-        for (way, sent) in silence::clean(facts, wiring, (seen, self), illness) {
-            backs.add(&way, sent);
-            if let Some(id) = self.ids.get(&way) {
+        for presumed in silence::clean(facts, wiring, (seen, self), illness) {
+            let (sent, flows) = (presumed.sent, presumed.flows);
+            backs.add(&presumed.way, sent);
+            if let Some(id) = self.ids.get(&presumed.way) {
                 // The way is a component of this very network.
-                self.network.presume(*id, sent).ok();
+                self.network.presume(*id, sent, flows).ok();
             }
         }
         if illness == Illness::Latency {

@@ -60,14 +60,19 @@ pub(super) fn ill(facts: &Facts<'_>, wiring: &Wiring<'_>) -> BTreeMap<CaseKey, F
     ill
 }
 
-/// The switch of an RNIC: as traced, else as its group is called.
+/// The switch of an RNIC: as traced, else as its group is called. Several RNICs of a host are of one group and may
+/// each hang on the switch of their own rail, so what their group is called says nothing about a switch.
 pub(super) fn switch_of(
     facts: &Facts<'_>,
     wiring: &Wiring<'_>,
     rnic: &RnicName,
 ) -> Option<Arc<str>> {
     let traced = wiring.leaf(rnic).map(Arc::clone);
-    traced.or_else(|| Some(Arc::from(facts.group(rnic)?.as_str())))
+    traced.or_else(|| {
+        let is_only = facts.expected_of(&rnic.node).nth(1).is_none();
+        let group = facts.group(rnic).filter(|_| is_only)?;
+        Some(Arc::from(group.as_str()))
+    })
 }
 
 /// RNICs of one host or switch.

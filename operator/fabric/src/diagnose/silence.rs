@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::evidence::{Hop, LinkTally, Report, RnicTally};
 use super::facts::Facts;
 use super::network::{Illness, Model, as_f64, rounded};
-use super::seen::{Heard, Number, Seen};
+use super::seen::{Heard, Number, Seen, Sums};
 use super::wiring::{Way, Wiring};
 use crate::names::RnicName;
 
@@ -27,7 +27,7 @@ pub(super) fn clean(
     wiring: &Wiring<'_>,
     (seen, model): (&Seen<'_>, &Model),
     illness: Illness,
-) -> Vec<(Way, u64)> {
+) -> Vec<Presumed> {
     let lists: Vec<Listed<'_>> = seen
         .heard
         .iter()
@@ -71,10 +71,35 @@ pub(super) fn clean(
         *sums.entry(Way::Out(rnic.clone())).or_default() += out;
         *sums.entry(Way::Into(rnic.clone())).or_default() += into;
     }
+    let each = match illness {
+        Illness::Loss => probes_per_flow(seen),
+        Illness::Latency => 1.0,
+    };
     sums.into_iter()
-        .map(|(way, sent)| (way, rounded(sent)))
-        .filter(|(way, sent)| *sent > 0 && model.has(way))
+        .map(|(way, sent)| Presumed {
+            way,
+            sent: rounded(sent),
+            flows: rounded(sent / each).max(1),
+        })
+        .filter(|presumed| presumed.sent > 0 && model.has(&presumed.way))
         .collect()
+}
+
+/// What nobody says was not well.
+pub(super) struct Presumed {
+    pub way: Way,
+    /// Probes (flows, for latency) over it.
+    pub sent: u64,
+    /// Flows that they are of.
+    pub flows: u64,
+}
+
+/// Probes of a flow in a window, typically: by what all list between switches.
+fn probes_per_flow(seen: &Seen<'_>) -> f64 {
+    let trunks = seen.all().filter(|(way, _)| matches!(way, Way::Link(..)));
+    let mut all = Sums::default();
+    trunks.for_each(|(_, sums)| all.add(sums));
+    as_f64(all.sent.max(1)) / as_f64(all.crossed.max(1))
 }
 
 /// Sums over agents of what each sent over what it does not list.

@@ -5,7 +5,7 @@ mod split;
 use std::collections::HashMap;
 
 use super::Priors;
-use super::prepare::{Data, Flow};
+use super::prepare::{Data, Flow, Maybe};
 
 /// Rates per table: `mildest` times powers of two, up to total loss.
 pub(super) const POINTS: usize = 14;
@@ -64,8 +64,6 @@ struct Fine {
     ends: [f64; 3],
     count: usize,
     rates: [f64; FINE],
-    /// Share of the packets that is lost at each.
-    lost: [f64; FINE],
     densities: [f64; FINE],
     /// The cubic through the four points of the table around each rate: the first of them, and the weights.
     weights: [(usize, [f64; 4]); FINE],
@@ -77,14 +75,12 @@ impl Fine {
             ends: [mildest.ln(), usual, rates[points - 1].ln()],
             count: (points - 1) * STEPS + 1,
             rates: [0.0; FINE],
-            lost: [0.0; FINE],
             densities: [0.0; FINE],
             weights: [(0, [0.0; 4]); FINE],
         };
         for index in 0..fine.count {
             let rate = mildest * (WIDTH * index as f64).exp();
             fine.rates[index] = rate;
-            fine.lost[index] = -(-rate).exp_m1();
             fine.densities[index] = fine.density(rate.ln());
             fine.weights[index] = weights(index, points);
         }
@@ -282,8 +278,9 @@ impl<'a> Field<'a> {
 
     /// First and second derivative of the log likelihood in a unit's rate.
     fn slope(&self, unit: u32, rate: f64) -> (f64, f64) {
-        let maybe = self.data.maybe[unit as usize] * (-rate).exp();
-        let (mut first, mut second) = (-self.data.carried[unit as usize] - maybe, maybe);
+        let maybe = self.data.maybe[unit as usize].slope(rate);
+        let mut first = -self.data.carried[unit as usize] - maybe.0;
+        let mut second = -maybe.1;
         for &(index, times) in self.data.flows_of(unit) {
             let flow = &self.data.flows[index as usize];
             let total = self.total[index as usize];
@@ -335,7 +332,7 @@ impl<'a> Field<'a> {
 
     /// What packets without loss add to the ln likelihood where a unit loses at a rate.
     pub(super) fn clean_likelihood(&self, unit: u32, rate: f64) -> f64 {
-        let maybe = self.data.maybe[unit as usize] * -(-rate).exp_m1();
+        let maybe = self.data.maybe[unit as usize].cost(rate);
         -self.data.carried[unit as usize] * rate - maybe
     }
 
@@ -360,17 +357,16 @@ impl<'a> Field<'a> {
             self.data.maybe[unit as usize],
         );
         let (carried, maybe) = clean;
-        let at = |p: usize| gain[p] - carried * self.rates[p] - maybe * (1.0 - self.decay[p]);
+        let at = |p: usize| gain[p] - carried * self.rates[p] - maybe.cost(self.rates[p]);
         let promising = (0..self.points).any(|p| at(p) > least - 3.0);
         promising.then(|| self.integrate(gain, clean))
     }
 
     /// Integrates over ln rate between the table's points.
-    fn integrate(&self, gain: &Row, (carried, maybe): (f64, f64)) -> Worth {
+    fn integrate(&self, gain: &Row, (carried, maybe): (f64, Maybe)) -> Worth {
         let Fine {
             count,
             rates,
-            lost,
             densities,
             ..
         } = &self.fine;
@@ -379,7 +375,7 @@ impl<'a> Field<'a> {
         let mut best = 0;
         for (index, value) in values.iter_mut().enumerate().take(count) {
             *value = self.fine.between(gain, index) - carried * rates[index];
-            *value -= maybe * lost[index];
+            *value -= maybe.cost(rates[index]);
         }
         for index in 1..count {
             if values[index] > values[best] {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+use super::prepare::Maybe;
+
 /// One thing that may be at fault: a component, a cable or a group of a [`Network`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComponentId(pub(super) u32);
@@ -126,6 +128,8 @@ pub struct Network {
     pub(super) clean_packets: Vec<u64>,
     /// Packets without loss that may have crossed a plain component, which was on one of so many ways.
     maybe_packets: BTreeMap<(u32, usize), u64>,
+    /// By component: packets without loss of which it is presumed that they crossed it, and flows that they are of.
+    presumed: BTreeMap<u32, (u64, u64)>,
     /// Flows without loss that crossed a component, cable or group.
     pub(super) clean_flows: Vec<u64>,
     /// Ids being sorted, kept to save allocations.
@@ -327,20 +331,27 @@ impl Network {
         Ok(())
     }
 
-    /// Takes for granted, for want of a word to the contrary, that `sent` packets crossed a component without loss: one of
-    /// them speaks less against a great loss than one that was seen to arrive.
+    /// Takes for granted, for want of a word to the contrary, that `sent` packets of `flows` flows crossed a component
+    /// without loss. Each flow did so with all its packets or with none, so however much the component loses, a flow
+    /// speaks no more against it than that it did not cross it after all.
     ///
     /// # Errors
     /// As [`Network::observe`].
-    pub fn presume(&mut self, crossed: ComponentId, sent: u64) -> Result<(), NetworkError> {
+    pub fn presume(
+        &mut self,
+        crossed: ComponentId,
+        sent: u64,
+        flows: u64,
+    ) -> Result<(), NetworkError> {
         let units = &self.units;
         let unit = units.get(crossed.index());
         let unit = unit.ok_or(NetworkError::Unknown(crossed))?;
         if unit.shape != Shape::Plain {
             return Err(NetworkError::NotCrossable(crossed));
         }
-        let packets = self.maybe_packets.entry((crossed.0, 1)).or_default();
-        *packets = packets.saturating_add(sent);
+        let presumed = self.presumed.entry(crossed.0).or_default();
+        presumed.0 = presumed.0.saturating_add(sent);
+        presumed.1 = presumed.1.saturating_add(flows);
         self.scratch.clear();
         self.scratch.push(crossed.0);
         self.count_clean(0, sent.min(1));
@@ -398,10 +409,20 @@ impl Network {
     }
 
     /// Packets without loss that may have crossed each plain component, by how likely each did.
-    pub(super) fn maybe(&self) -> Vec<f64> {
-        let mut maybe = vec![0.0; self.units.len()];
+    pub(super) fn maybe(&self) -> Vec<Maybe> {
+        let mut maybe = vec![Maybe::default(); self.units.len()];
         for ((plain, of), packets) in &self.maybe_packets {
-            maybe[*plain as usize] += *packets as f64 / *of as f64;
+            let packets = *packets as f64 / *of as f64;
+            maybe[*plain as usize].add(Maybe {
+                packets,
+                flows: packets,
+            });
+        }
+        for (plain, (packets, flows)) in &self.presumed {
+            maybe[*plain as usize].add(Maybe {
+                packets: *packets as f64,
+                flows: *flows as f64,
+            });
         }
         maybe
     }

@@ -25,7 +25,7 @@ pub(super) struct Data {
     /// Per component, cable and group: packets without loss that may have crossed it, by how likely each did, and those of
     /// which it is only presumed. Unlike those that did cross it, one of them speaks against a loss of all packets no
     /// more than so likely.
-    pub(super) maybe: Vec<f64>,
+    pub(super) maybe: Vec<Maybe>,
     /// Sum of `carried` and `maybe` over plain components.
     pub(super) carried_total: f64,
     /// Per component, cable and group: whether any flow crossed it.
@@ -47,6 +47,38 @@ pub(super) struct Flow {
     pub(super) hops: f64,
     /// Position in `splits`, where a part of its way is one of several.
     pub(super) split: Option<usize>,
+}
+
+/// Packets without loss that may have crossed something, all those of a flow or none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Maybe {
+    pub(super) packets: f64,
+    pub(super) flows: f64,
+}
+
+impl Maybe {
+    pub(super) fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.flows += other.flows;
+    }
+
+    /// By how much they lower the ln likelihood where a rate is lost.
+    pub(super) fn cost(self, rate: f64) -> f64 {
+        if self.flows <= 0.0 {
+            return 0.0;
+        }
+        self.flows * -(-rate * self.packets / self.flows).exp_m1()
+    }
+
+    /// First and second derivative of the cost in the rate.
+    pub(super) fn slope(self, rate: f64) -> (f64, f64) {
+        if self.flows <= 0.0 {
+            return (0.0, 0.0);
+        }
+        let each = self.packets / self.flows;
+        let first = self.packets * (-rate * each).exp();
+        (first, -first * each)
+    }
 }
 
 /// Ways of which a flow took one.
@@ -238,7 +270,7 @@ impl Data {
     fn carry(&mut self, network: &Network) {
         for (id, &packets) in network.clean_packets.iter().enumerate() {
             self.carried[id] = packets as f64;
-            self.seen[id] = packets > 0 || self.maybe[id] > 0.0;
+            self.seen[id] = packets > 0 || self.maybe[id].packets > 0.0;
         }
         for flow in 0..self.flows.len() {
             let survived = if self.counts_apart(flow) {
@@ -257,10 +289,13 @@ impl Data {
         for (id, unit) in network.units.iter().enumerate() {
             if unit.plain != [u32::try_from(id).unwrap_or(u32::MAX)] {
                 self.carried[id] = unit.plain.iter().map(|&p| self.carried[p as usize]).sum();
-                self.maybe[id] = unit.plain.iter().map(|&p| self.maybe[p as usize]).sum();
+                let mut maybe = Maybe::default();
+                let plain = unit.plain.iter();
+                plain.for_each(|&plain| maybe.add(self.maybe[plain as usize]));
+                self.maybe[id] = maybe;
                 self.seen[id] = unit.plain.iter().any(|&p| self.seen[p as usize]);
             } else {
-                self.carried_total += self.carried[id] + self.maybe[id];
+                self.carried_total += self.carried[id] + self.maybe[id].packets;
             }
         }
     }

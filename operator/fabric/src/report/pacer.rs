@@ -154,7 +154,7 @@ mod tests {
     fn what_followed_a_hint_is_told_once_its_window_has_passed() {
         let start = Instant::now();
         let mut pacer = written(start, 0.0);
-        for (change, seconds) in [(Change::Hint, 8), (Change::News, 8), (Change::Drift, 30)] {
+        for (change, seconds) in [(Change::Hint, 6), (Change::News, 6), (Change::Drift, 30)] {
             pacer.succeeded(start, 1, change, 0.0);
             let due = pacer.due(start + S(3), Change::Drift);
             assert_eq!(due, Some(start + S(seconds)), "{change:?}");
@@ -165,7 +165,7 @@ mod tests {
     fn a_hint_is_written_at_once_unless_there_was_a_write_just_before() {
         let start = Instant::now();
         let pacer = written(start, 0.0);
-        assert_eq!(pacer.due(start + S(3), Change::Hint), Some(start + S(5)));
+        assert_eq!(pacer.due(start + S(2), Change::Hint), Some(start + S(3)));
         let due = pacer.due(start + S(9), Change::Hint);
         assert!(due.is_some_and(|due| due <= start + S(9)));
     }
