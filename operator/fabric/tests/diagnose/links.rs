@@ -333,6 +333,7 @@ fn hop_probes_tell_a_lossy_spine_from_its_only_two_links() {
 #[test]
 fn what_cannot_be_told_apart_is_said() {
     let verdict = verdict(&Net::new(2, 2, 2), &lossy("leaf1", "spine2", 0.3));
+    assert!(!verdict.suspects.is_empty(), "{verdict:#?}");
     for suspect in &verdict.suspects {
         assert!(
             suspect.evidence.contains("cannot tell it from"),

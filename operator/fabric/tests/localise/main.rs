@@ -4,6 +4,7 @@ use rdmamesh_fabric::localise::{
     ComponentId, Kind, Localisation, Network, NetworkError, Priors, localise,
 };
 
+mod alike;
 mod laws;
 mod one_of;
 
