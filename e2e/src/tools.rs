@@ -12,6 +12,7 @@ use crate::progress::Progress;
 pub mod go;
 pub mod initramfs;
 pub mod kernel;
+mod package;
 pub mod promtool;
 pub mod stamp;
 

@@ -1,12 +1,12 @@
 //! promtool, which checks alerting rules and plays them: out of the machine's own package `prometheus`, unpacked and
 //! not installed. Building it from its Go module would compile every service discovery of Prometheus.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use tokio::process::Command;
 
-use super::lock;
+use super::{lock, package};
 use crate::child::checked;
 use crate::layout::Layout;
 use crate::progress::Progress;
@@ -26,42 +26,27 @@ pub async fn ensure(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
     }
     progress.say("downloading promtool");
     let unfinished = tempfile::tempdir_in(&folder).context("make a folder for promtool")?;
-    if apt_get(&["download", PACKAGE], unfinished.path())
+    let folders = (unfinished.path(), unfinished.path());
+    let packages = [PACKAGE.to_owned()];
+    if package::unpack(apt_get(), &packages, folders)
         .await
         .is_err()
     {
         // A fresh machine has no package lists yet.
-        apt_get(&["update"], unfinished.path()).await?;
-        apt_get(&["download", PACKAGE], unfinished.path()).await?;
+        let output = apt_get().arg("update").output().await;
+        checked("`apt-get update`", &output.context("run apt-get")?)?;
+        package::unpack(apt_get(), &packages, folders).await?;
     }
-    let output = Command::new("dpkg-deb")
-        .arg("-x")
-        .args(downloaded(unfinished.path())?)
-        .arg(unfinished.path())
-        .output()
-        .await
-        .context("run dpkg-deb")?;
-    checked("`dpkg-deb -x`", &output)?;
     let unpacked = unfinished.path().join("usr/bin/promtool");
     std::fs::rename(&unpacked, &program)
         .with_context(|| format!("the package {PACKAGE} has promtool"))?;
     Ok(program)
 }
 
-async fn apt_get(arguments: &[&str], folder: &Path) -> Result<()> {
-    let output = Command::new("apt-get")
-        // The package lands in a folder of root's: without this apt warns about its own user.
-        .args(["-o", "APT::Sandbox::User=root"])
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .await
-        .context("run apt-get")?;
-    checked(&format!("`apt-get {}`", arguments.join(" ")), &output)
-}
-
-fn downloaded(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).context("list the download")?;
-    let paths = entries.map(|entry| Ok(entry.context("list the download")?.path()));
-    paths.collect()
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    // The package lands in a folder of root's: without this apt warns about its own user.
+    command.args(["-o", "APT::Sandbox::User=root"]);
+    command.kill_on_drop(true);
+    command
 }

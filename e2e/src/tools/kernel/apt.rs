@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
+use super::super::package;
 use crate::child::checked;
 use crate::layout::Layout;
 
@@ -81,30 +82,9 @@ impl Apt {
         Ok(text.lines().map(str::to_owned).collect())
     }
 
-    /// Downloads packages (apt checks signature and hash) and unpacks them to a folder.
+    /// Downloads packages and unpacks them to a folder.
     pub(super) async fn unpack(&self, packages: &[String], folder: &Path) -> Result<()> {
-        let download = tempfile::tempdir_in(&self.root).context("make a download folder")?;
-        let output = self
-            .command("apt-get")
-            .arg("download")
-            .args(packages)
-            .current_dir(download.path())
-            .output()
-            .await
-            .context("run apt-get")?;
-        checked("`apt-get download`", &output)?;
-        for entry in std::fs::read_dir(download.path()).context("list the packages")? {
-            let package = entry.context("list the packages")?.path();
-            let output = Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(&package)
-                .arg(folder)
-                .output()
-                .await
-                .context("run dpkg-deb")?;
-            checked("`dpkg-deb -x`", &output)?;
-        }
-        Ok(())
+        package::unpack(self.command("apt-get"), packages, (&self.root, folder)).await
     }
 }
 
