@@ -80,7 +80,9 @@ impl View for InventoryView {
 
     fn triggers(old: Option<&Self>, new: Option<&Self>) -> Triggers {
         Triggers {
-            plan: planned(old) != planned(new),
+            // A held port that comes up changes no plan yet, but the planner has to know when it will.
+            plan: planned(old) != planned(new)
+                || (release(new).is_some() && release(new) != release(old)),
             judge: judged(old) != judged(new),
             ..Triggers::default()
         }
@@ -110,6 +112,12 @@ fn planned(view: Option<&InventoryView>) -> Option<(&str, Vec<PortStatus>)> {
         }
     }
     Some((address, ports))
+}
+
+/// When the next of the node's ports that are held out of the plan takes part again.
+fn release(view: Option<&InventoryView>) -> Option<Timestamp> {
+    let view = view?;
+    view.flaps.next_release(view.seen)
 }
 
 /// The part of an inventory that verdicts follow from: where the agent answers and what its ports are.
@@ -179,7 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_flaps_asks_for_a_verdict_each_time_and_for_a_plan_at_first() {
+    fn a_port_that_flaps_asks_for_a_verdict_each_time_and_for_a_plan_at_first_and_when_it_is_up_again()
+     {
         let second = |second| Timestamp::from_second(second).expect("a small number is a time");
         let port = |up: bool| {
             view(|status| status.ports[0].state = if up { "Active" } else { "Down" }.to_owned())
@@ -196,7 +205,7 @@ mod tests {
                 triggers.plan
             })
             .collect();
-        assert_eq!(plans, [true, true, true, false, false, false, false, false]);
+        assert_eq!(plans, [true, true, true, true, false, true, false, true]);
     }
 
     #[test]

@@ -157,9 +157,6 @@ impl Accusation<'_> {
         if sure < LEAST_OF_SEVERAL || sure + several < LEAST_CONFIDENCE {
             return None;
         }
-        if sure < CERTAIN && self.is_mild_rnic(&key) {
-            return None;
-        }
         let ways = self.ways(what);
         let is_thin = self.suspect.flows.lost < FEWEST_LOST;
         if is_thin && !state_has(self.state, &key) {

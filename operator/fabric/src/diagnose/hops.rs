@@ -15,6 +15,9 @@ const FEWEST: u64 = 10;
 /// Hop probes speak for or against an element a hundredfold at most: routers answer when they like.
 const MOST_LN_ODDS: f64 = 4.6;
 
+/// And against a switch much less.
+const SWITCH_LN_ODDS: f64 = 1.5;
+
 /// Lost share by which routers differ for reasons of their own.
 const UNEVEN: f64 = 0.03;
 
@@ -50,7 +53,8 @@ impl Hops<'_> {
                 both.map(|own| ln_odds(own, loss)).reduce(|a, b| a + b)?
             }
             What::Switch(switch) if self.is_dead(switch) => f64::INFINITY,
-            What::Switch(switch) => ln_odds(self.sick(switch, None)?, loss),
+            // The least of what several links add is less than what the switch does.
+            What::Switch(switch) => ln_odds(self.sick(switch, None)?, loss).max(-SWITCH_LN_ODDS),
             What::Way(_) | What::Rnic(_) | What::Host(_) => return None,
         };
         Some(ln.clamp(-MOST_LN_ODDS, MOST_LN_ODDS).exp())

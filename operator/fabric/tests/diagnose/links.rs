@@ -332,7 +332,13 @@ fn hop_probes_tell_a_lossy_spine_from_its_only_two_links() {
 
 #[test]
 fn what_cannot_be_told_apart_is_said() {
-    let verdict = verdict(&Net::new(2, 2, 2), &lossy("leaf1", "spine2", 0.3));
+    let net = Net::new(2, 2, 2);
+    let mut judge = Judge::new();
+    judge.judge(&net.evidence(&fine));
+    let evidence = net.evidence(&lossy("leaf1", "spine2", 0.3));
+    judge.after(1, &evidence);
+    // Who is doubtful waits until losses have left the window.
+    let verdict = judge.after(9, &evidence);
     assert!(!verdict.suspects.is_empty(), "{verdict:#?}");
     for suspect in &verdict.suspects {
         assert!(

@@ -4,7 +4,7 @@ use super::super::evidence::AnomalyKind;
 use super::super::hops::Hops;
 use super::super::network::{Illness, What};
 use super::super::state::CaseKey;
-use super::{Accusation, is_open};
+use super::{Accusation, CERTAIN, is_open};
 
 /// How sure hop probes are of what makes flows slow.
 const TOLD: f64 = 0.95;
@@ -47,6 +47,7 @@ impl Accusation<'_> {
             let by = b.probability.total_cmp(&a.probability);
             by.then_with(|| a.key.cmp(&b.key))
         });
+        candidates.retain(|one| one.probability >= CERTAIN || !self.is_mild_rnic(&one.key));
         let most = candidates.first()?.probability;
         let stays = candidates.iter().position(|candidate| {
             candidate.probability >= most * STAYS && is_open(self.state, &candidate.key)
