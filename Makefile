@@ -64,9 +64,10 @@ t1: tools ## against a real kube-apiserver and etcd
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T1 cargo test --locked --workspace --test api_rules --test chart --test operator_t1 --no-fail-fast 2>&1 | tee $(LOGS)/t1.log
 
 t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
-	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T2 cargo test --locked --workspace --test fabric --test fabric_vm --no-fail-fast 2>&1 | tee $(LOGS)/t2.log
-	@RDMAMESH_DEVICE_TESTS=1 cargo --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(RIG)', 'in-vm', '--']" \
-	  test --locked --workspace --test device --no-fail-fast 2>&1 | tee $(LOGS)/t2-device.log
+	@mkdir -p $(LOGS); failed=0; \
+	RDMAMESH_RUNGS=T2 cargo test --locked --workspace --test fabric --test fabric_vm --no-fail-fast 2>&1 | tee $(LOGS)/t2.log || failed=1; \
+	RDMAMESH_DEVICE_TESTS=1 cargo --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(RIG)', 'in-vm', '--']" \
+	  test --locked --workspace --test device --no-fail-fast 2>&1 | tee $(LOGS)/t2-device.log || failed=1; exit $$failed
 
 scenarios: tools ## every shipped scenario on the real fabric, also those that `make test` leaves out for want of time
 	RDMAMESH_RUNGS=T2,SCENARIOS cargo test --locked --workspace --test fabric -- scenario::

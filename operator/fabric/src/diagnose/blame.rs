@@ -190,9 +190,8 @@ impl Accusation<'_> {
     fn settle(&self, (key, sure): (&CaseKey, f64), ways: &[Way]) -> Duration {
         let window = self.facts.evidence.thresholds.window;
         let gone = window.saturating_add(SETTLE.saturating_mul(2));
-        let others = self.state.cases.iter();
-        let beside = others.filter(|(other, case)| case.open && *other != key);
-        let is_beside = beside.count() > 0;
+        let mut others = self.state.cases.iter();
+        let is_beside = others.any(|(other, case)| case.open && other != key);
         // How many probes were slow is not told.
         let is_loss = self.illness == Illness::Loss;
         let is_much = is_loss && self.suspect.flows.lost >= MANY_LOST;

@@ -53,7 +53,7 @@ pub(super) struct Field<'a> {
     /// Per component, cable and group and per rate: gain of log likelihood of the lossy flows.
     gain: Vec<Row>,
     /// Rows by what they follow from: most flows are like many others.
-    rows: HashMap<[u64; 3], Row>,
+    rows: HashMap<[u64; 4], Row>,
     /// Of flows that took one of several ways.
     splits: split::Splits,
 }
@@ -220,7 +220,7 @@ impl<'a> Field<'a> {
     /// Gain of one flow at each rate on top of `total`.
     fn row(&mut self, flow: usize, total: f64) -> Row {
         let flow = &self.data.flows[flow];
-        let key = [flow.lost, flow.survived, total].map(f64::to_bits);
+        let key = [flow.lost, flow.survived, flow.ln_outside, total].map(f64::to_bits);
         if let Some(row) = self.rows.get(&key) {
             return *row;
         }

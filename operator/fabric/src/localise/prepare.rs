@@ -208,7 +208,7 @@ impl Data {
             .iter()
             .map(|lossy| (print_of(network, lossy), lossy))
             .collect();
-        order.sort_unstable_by_key(|(print, lossy)| (*print, lossy.sent, lossy.lost));
+        order.sort_unstable_by_key(|(print, lossy)| (*print, lossy.sent, lossy.lost, lossy.flows));
         let mut last = None;
         for (print, lossy) in order {
             let (lost, survived) = (lossy.lost as f64, (lossy.sent - lossy.lost) as f64);

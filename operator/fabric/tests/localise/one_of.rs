@@ -5,15 +5,14 @@ use rdmamesh_fabric::localise::{
 };
 
 /// A flow is slow or not, and a slow element makes most of its flows slow.
-const SLOW: Priors = Priors {
-    background: 1e-3,
-    mildest: 0.3,
-    usual: 1.0,
-    outlier: 1e-2,
-    faults: 0.5,
-    mixed: 1.0,
-    named: 0.5,
-};
+fn slow() -> Priors {
+    Priors {
+        background: 1e-3,
+        mildest: 0.3,
+        outlier: 1e-2,
+        ..Priors::default()
+    }
+}
 
 const UPLINKS: usize = 8;
 const RNICS: usize = 2;
@@ -76,7 +75,7 @@ impl Leaf {
     }
 
     fn judge(&self) -> Localisation {
-        localise(&self.network, &SLOW)
+        localise(&self.network, &slow())
     }
 }
 
