@@ -178,6 +178,9 @@ pub struct DoctorResult {
     pub remedy: Option<String>,
 }
 
+/// Value of [`Tracing::state`] where something is traced.
+pub const TRACING_ACTIVE: &str = "Active";
+
 /// Whether something is traced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rdmamesh_api::RdmaNodeStatus;
 use rdmamesh_api::condition::PROBING;
-use rdmamesh_api::node::Tracing;
+use rdmamesh_api::node::{TRACING_ACTIVE, Tracing};
 use rdmamesh_verbs::DeviceInfo;
 
 use crate::doctor::{self, Subject, verdict};
@@ -100,7 +100,7 @@ pub fn node_status(facts: &Facts<'_>) -> RdmaNodeStatus {
         ports,
         path_tracing: Some(match facts.tracing {
             TracingState::Active => Tracing {
-                state: "Active".to_owned(),
+                state: TRACING_ACTIVE.to_owned(),
                 reason: None,
             },
             TracingState::Unavailable(reason) => Tracing {

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp as Instant;
 use rdmamesh_api::GoDuration;
 use rdmamesh_api::assignment::{self, MeshReport, RnicReport};
-use rdmamesh_api::node::{PORT_ABSENT, PORT_ACTIVE, PortStatus};
+use rdmamesh_api::node::{PORT_ABSENT, PORT_ACTIVE, PortStatus, TRACING_ACTIVE};
 use rdmamesh_fabric::diagnose::{
     AgentState, Anomaly, AnomalyKind, Evidence, Hop, LinkTally, LossyPath, NodeEvidence, PortFact,
     PortState, Report, RnicTally,
@@ -56,7 +56,7 @@ pub fn evidence(
                 .map(|status| ports(mesh, node, &status.ports, expected)),
             traces: inventory
                 .and_then(|inventory| inventory.status.as_ref()?.path_tracing.as_ref())
-                .is_some_and(|tracing| tracing.state == "Active"),
+                .is_some_and(|tracing| tracing.state == TRACING_ACTIVE),
         }
     });
     Evidence {
