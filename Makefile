@@ -17,6 +17,9 @@ PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config 
 # The optimised programs are what is tested and shown, also when a debug build is newer.
 export RDMAMESH_PROFILE := release
 
+# GiB that a first `make test` fills in target/ and in the caches of cargo and Go.
+SPACE := 20
+
 .PHONY: help deps tools build images demo down test lint t0 t1 t2 scenarios t3 rights bench score clean
 
 help: ## list the targets
@@ -27,6 +30,8 @@ deps: ## install the Debian packages that are missing; check Rust and Go
 	if [ -n "$$missing" ]; then echo "deps: installing" $$missing; mkdir -p target; \
 	  { $(SUDO) apt-get update && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y --no-install-recommends $$missing; } \
 	    >target/apt.log 2>&1 || { tail -20 target/apt.log; echo "deps: apt-get failed, see target/apt.log"; exit 1; }; fi
+	@free=$$(df --output=avail -BG . | tail -1 | tr -dc 0-9); [ -x $(RIG) ] || [ $$free -ge $(SPACE) ] || \
+	  echo "deps: only $$free GiB are free here; a first build with its tests fills up to $(SPACE) (target/, Go's caches): make room, or it ends with 'No space left on device'"
 	@command -v cargo >/dev/null || { echo "deps: no cargo: install Rust with rustup (rust-toolchain.toml pins the version)"; exit 1; }
 	@command -v go >/dev/null || { echo "deps: no go: install Go 1.26 or newer (it builds Kubernetes for the tests)"; exit 1; }
 

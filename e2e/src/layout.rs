@@ -102,6 +102,26 @@ impl Layout {
         }
     }
 
+    /// Puts a program into a run folder under its own name there, so that a new build does not pull it away from those
+    /// who run it: linkers write a new file. A hard link where the file system has them, for programs with their debug
+    /// information fill a disk when every run copies them.
+    ///
+    /// # Errors
+    /// When neither a link nor a copy can be made.
+    pub fn place(program: &Path, at: &Path) -> Result<()> {
+        match std::fs::remove_file(at) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("replace {}", at.display()));
+            }
+            _ => {}
+        }
+        if std::fs::hard_link(program, at).is_err() {
+            std::fs::copy(program, at)
+                .with_context(|| format!("copy {} to {}", program.display(), at.display()))?;
+        }
+        Ok(())
+    }
+
     /// The `rig` program itself, which also runs as guest agent and as metrics sink.
     ///
     /// # Errors

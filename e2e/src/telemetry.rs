@@ -36,10 +36,10 @@ impl Telemetry {
         let configuration = configuration(collector_port, sink_port);
         std::fs::write(folder.join("collector.yaml"), configuration)
             .context("write the collector's configuration")?;
-        // A copy, so that a new build of the rig does not pull the running program away.
+        // In its own place, so that a new build of the rig does not pull the running program away.
         let program = folder.join("bin/metrics-sink");
         std::fs::create_dir_all(folder.join("bin")).context("create the run folder")?;
-        std::fs::copy(layout.rig_program()?, &program).context("copy the rig program")?;
+        Layout::place(&layout.rig_program()?, &program)?;
         let sink = Spec {
             argv: vec![
                 program.display().to_string(),

@@ -143,14 +143,14 @@ impl Vm {
     }
 }
 
-/// Puts what the guest starts with into the run folder: script, settings, and a copy of this program that a new
-/// build cannot pull away from under it.
+/// Puts what the guest starts with into the run folder: script, settings, and this program, which a new build
+/// cannot pull away from under it there.
 fn prepare(layout: &Layout, artefacts: &Artefacts, name: &str) -> Result<()> {
     let folder = layout.run(name);
     std::fs::create_dir_all(folder.join("bin")).context("create the run folder")?;
     std::fs::create_dir_all(folder.join("logs")).context("create the run folder")?;
     let agent = folder.join("bin/rig");
-    std::fs::copy(layout.rig_program()?, &agent).context("copy the rig program")?;
+    Layout::place(&layout.rig_program()?, &agent)?;
     std::fs::write(folder.join("boot.sh"), BOOT_SCRIPT).context("write boot.sh")?;
     let settings = format!(
         "RIG_BINARY='{}'\nRIG_MODULES='{}'\nRIG_PORT={AGENT_PORT}\nRIG_NAME='{name}'\n",

@@ -37,7 +37,7 @@ impl Rig {
     /// Puts program, probe key and each agent's credentials into the folder that the guest shares.
     pub(super) async fn install_agents(&self) -> Result<()> {
         let program = self.folder().join("bin").join(PROGRAM);
-        std::fs::copy(self.layout.product(PROGRAM)?, &program).context("copy the agent")?;
+        Layout::place(&self.layout.product(PROGRAM)?, &program)?;
         let mut key = [0; 32];
         getrandom::fill(&mut key)
             .map_err(|error| anyhow::anyhow!("make the probe key: {error}"))?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::Rig;
@@ -28,10 +28,10 @@ pub(super) fn check_built(layout: &Layout) -> Result<()> {
 }
 
 impl Rig {
-    /// Starts the operator; the program is copied first, so that a new build does not disturb it.
+    /// Starts the operator; from its own folder, so that a new build does not disturb it.
     pub(super) async fn start_operator(&mut self) -> Result<()> {
         let program = self.folder().join("bin").join(PROGRAM);
-        std::fs::copy(self.layout.product(PROGRAM)?, &program).context("copy the operator")?;
+        Layout::place(&self.layout.product(PROGRAM)?, &program)?;
         let kubeconfig = self.folder().join("operator.kubeconfig");
         let token = credentials::operator_token(&self.client).await?;
         let server = format!("https://127.0.0.1:{}", self.state.plane.api_port());
