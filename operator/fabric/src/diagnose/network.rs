@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::evidence::{Anomaly, AnomalyKind, Hop, LinkTally};
 use super::facts::Facts;
-use super::seen::{Heard, Seen, takes_part};
+use super::seen::{Heard, Number, Seen, Sums, takes_part};
 use super::silence;
 use super::trip::Trip;
 use super::wiring::{Way, Wiring};
@@ -219,12 +219,18 @@ impl Model {
         }
         let mut backs = Backs::new(facts, wiring, seen);
         for (heard, own) in seen.heard.iter().zip(&by) {
+            // A leaf has an address for each of its spines, so several links of a list may be one way to an RNIC. What
+            // was well over it is what all of them carried without the ill flows of all of them.
+            let mut tallies: BTreeMap<&[Number], Sums> = BTreeMap::new();
             for (link, numbers) in seen.links(heard) {
+                tallies.entry(numbers).or_default().add(&Sums::of(link));
+            }
+            for (numbers, tally) in tallies {
                 let ids: Vec<ComponentId> = numbers
                     .iter()
                     .filter_map(|number| self.numbered.get(*number as usize).copied())
                     .collect();
-                let (sent, flows) = clean(link, &ids, own, illness);
+                let (sent, flows) = clean(&tally, &ids, own, illness);
                 for id in &ids {
                     self.seen(std::slice::from_ref(id), sent, 0, flows);
                 }
@@ -283,14 +289,14 @@ impl Model {
         self.ids.keys()
     }
 
-    /// How many agents list ill flows over some of `ways`.
-    pub fn reporters(&self, ways: &[Way]) -> usize {
+    /// Positions among the heard of the agents that list ill flows over some of `ways`.
+    pub fn reporters(&self, ways: &[Way]) -> BTreeSet<usize> {
         let ids = self.ids_of(ways);
         let crosses = |(_, crossed): &&(usize, Vec<ComponentId>)| {
             crossed.iter().any(|crossed| ids.contains(crossed))
         };
-        let reporters = self.ill.iter().filter(crosses).map(|(nth, _)| nth);
-        reporters.collect::<BTreeSet<_>>().len()
+        let reporters = self.ill.iter().filter(crosses).map(|(nth, _)| *nth);
+        reporters.collect()
     }
 
     /// Whether a way is part of the network.
@@ -441,17 +447,17 @@ fn slow(facts: &Facts<'_>, wiring: &Wiring<'_>, seen: &Seen<'_>) -> Vec<(usize, 
     ill
 }
 
-/// Probes and flows of a link's tally that were well. Where a report had no room for all ill flows, only as large
+/// Probes and flows of a way's tally that were well. Where a report had no room for all ill flows, only as large
 /// a part of the others counts, so that the share stays what it is.
-fn clean(link: &LinkTally, ids: &[ComponentId], own: &[Listed], illness: Illness) -> (u64, u64) {
+fn clean(link: &Sums, ids: &[ComponentId], own: &[Listed], illness: Illness) -> (u64, u64) {
     let crossing = |ill: &&Listed| ids.iter().any(|id| ill.ids.contains(id));
     let listed: Vec<&Listed> = own.iter().filter(crossing).collect();
     let listed_flows: u64 = listed.iter().map(|ill| ill.flows).sum();
     let ill = match illness {
-        Illness::Loss => u64::from(link.lossy.min(link.crossed)),
-        Illness::Latency => u64::from(link.slow.min(link.crossed)),
+        Illness::Loss => link.lossy,
+        Illness::Latency => link.slow,
     };
-    let flows = u64::from(link.crossed) - ill;
+    let flows = link.crossed - ill;
     let part = if ill == 0 || listed_flows >= ill {
         1.0
     } else {
@@ -463,7 +469,7 @@ fn clean(link: &LinkTally, ids: &[ComponentId], own: &[Listed], illness: Illness
             let lossy: u64 = listed.iter().map(|ill| ill.sent).sum();
             as_f64(link.sent.saturating_sub(lossy.max(link.lost)))
         }
-        Illness::Loss => as_f64(link.sent) * as_f64(flows) / as_f64(u64::from(link.crossed)),
+        Illness::Loss => as_f64(link.sent) * as_f64(flows) / as_f64(link.crossed),
     };
     (rounded(sent * part), rounded(as_f64(flows) * part))
 }

@@ -42,7 +42,7 @@ impl Sums {
         self.hop_rtt = rtts.min();
     }
 
-    fn of(link: &LinkTally) -> Self {
+    pub fn of(link: &LinkTally) -> Self {
         Self {
             crossed: u64::from(link.crossed),
             lossy: u64::from(link.lossy.min(link.crossed)),

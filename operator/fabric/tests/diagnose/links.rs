@@ -24,6 +24,20 @@ pub fn later(before: &Evidence, evidence: &Evidence) -> Verdict {
 }
 
 #[test]
+fn a_lossy_leaf_is_no_fault_of_the_rnics_that_are_reached_through_several_of_its_ports() {
+    for (flows, probes, share) in [(6, 5, 0.1), (14, 10, 0.05), (40, 3, 0.2), (40, 3, 0.3)] {
+        let net = Net {
+            flows,
+            probes,
+            port_addresses: true,
+            ..Net::new(4, 4, 2)
+        };
+        let verdict = verdict(&net, &lossy_element("leaf1", share));
+        assert_named(&verdict, &["leaf1"]);
+    }
+}
+
+#[test]
 fn a_fabric_in_order_has_no_suspect() {
     assert_named(&verdict(&Net::new(4, 2, 2), &fine), &[]);
 }

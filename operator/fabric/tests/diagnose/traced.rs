@@ -61,6 +61,8 @@ pub struct Net {
     pub unanswered: u32,
     /// Whether hop probes were sent.
     pub hop_probes: bool,
+    /// Whether a switch answers from the address of the port that a packet came in by, as routers do.
+    pub port_addresses: bool,
 }
 
 impl Net {
@@ -76,6 +78,7 @@ impl Net {
             traced: true,
             unanswered: 0,
             hop_probes: false,
+            port_addresses: false,
         }
     }
 
@@ -150,7 +153,10 @@ impl Net {
         let leaves = (1..=self.leaves).map(|n| format!("leaf{n}"));
         let switches = leaves.chain((1..=self.spines).map(|n| format!("spine{n}")));
         switches
-            .map(|name| (address(&name), Arc::from(name)))
+            .flat_map(|name| {
+                let name: Arc<str> = name.into();
+                (0..=PORTS).map(move |port| (port_address(&name, port), Arc::clone(&name)))
+            })
             .collect()
     }
 
@@ -264,7 +270,9 @@ impl Paths for Tracer<'_> {
         let hops = route.iter().enumerate().map(|(nth, switch)| {
             let dice = hash(&format!("{local} {peer} {} {nth} hop", flow.flow));
             let silent = self.net.unanswered > 0 && dice.is_multiple_of(self.net.unanswered);
-            (!silent).then(|| address(switch))
+            let before = nth.checked_sub(1).map(|before| route[before].as_str());
+            let port = before.filter(|_| self.net.port_addresses).map_or(0, port);
+            (!silent).then(|| port_address(switch, port))
         });
         Some(hops.collect::<Vec<_>>().into())
     }
@@ -382,13 +390,29 @@ fn active(rnic: &RnicName) -> PortFact {
     }
 }
 
+/// Ports of a switch to other switches, at most.
+const PORTS: u8 = 64;
+
+/// The port to another switch.
+fn port(switch: &str) -> u8 {
+    let number = switch.trim_start_matches(char::is_alphabetic);
+    number.parse().expect("switches are numbered")
+}
+
 /// The address that a switch answers from.
 pub fn address(switch: &str) -> IpAddr {
+    port_address(switch, 0)
+}
+
+/// The address of a port of a switch.
+fn port_address(switch: &str, port: u8) -> IpAddr {
     let (tier, number) = match switch.strip_prefix("leaf") {
         Some(number) => (11, number),
         None => (12, &switch[5..]),
     };
-    format!("10.{tier}.{number}.1").parse().expect("an address")
+    let last = port + 1;
+    let text = format!("10.{tier}.{number}.{last}");
+    text.parse().expect("an address")
 }
 
 fn hash(text: &str) -> u32 {
