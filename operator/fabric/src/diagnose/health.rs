@@ -8,6 +8,7 @@ use super::sentence;
 use super::state::{Case, CaseKey};
 use super::verdict::{Health, Status, Summary, Suspect};
 use crate::names::RnicName;
+use crate::time::Timestamp;
 
 /// Every open case as a suspect: RNICs before paths, the surest first, then the oldest, then by name.
 pub(super) fn suspects(cases: &BTreeMap<CaseKey, Case>) -> Vec<Suspect> {
@@ -39,67 +40,103 @@ const fn is_pair(key: &CaseKey) -> bool {
 }
 
 /// Whether the fabric is healthy, and why.
-pub(super) fn health(evidence: &Evidence, summary: &Summary, suspects: &[Suspect]) -> Health {
-    if summary.pairs == 0 {
-        return unknown(
-            "NothingProbed",
-            format!(
-                "no pair of RNICs is probed; {} RNICs take part",
-                summary.rnics
-            ),
-            suspects,
-        );
-    }
-    if summary.agents_reporting * 2 < summary.agents {
-        return unknown(
-            "WaitingForAgents",
-            format!(
-                "{} of {} agents report probes that can be judged; at least half must",
-                summary.agents_reporting, summary.agents
-            ),
-            suspects,
-        );
-    }
-    let affected: Vec<_> = suspects
-        .iter()
-        .map(|suspect| affected(evidence, &suspect.key))
-        .collect();
-    let is_wide = affected.iter().any(Option::is_none);
-    let ill: BTreeSet<&RnicName> = affected.into_iter().flatten().flatten().collect();
-    // RNICs whose port is down are planned no longer, but belong to the whole that the share is of.
-    let planned = &evidence.planned;
-    let unplanned = ill.iter().filter(|rnic| !planned.contains(rnic)).count();
-    let all = summary.rnics + unplanned;
-    let tolerated = usize::from(evidence.tolerance.max_unhealthy_percent);
-    let share =
-        sentence::ratio(ill.len() as u64, all as u64).map_or_else(String::new, sentence::percent);
-    if ill.len() * 100 > tolerated * all || (is_wide && tolerated < 100) {
-        let message = format!("{}{}", first(suspects), more(suspects));
-        return Health {
-            status: Status::False,
-            reason: "SuspectsFound",
-            message,
+pub(super) fn health(
+    evidence: &Evidence,
+    summary: &Summary,
+    suspects: &[Suspect],
+    now: Timestamp,
+) -> Health {
+    if let Some((reason, why)) = too_little(summary) {
+        // What is seen to be ill needs nobody else's word; what was seen to be so once does.
+        let ill_now = suspects.iter().filter(|suspect| suspect.last_seen == now);
+        let ill_now: Vec<Suspect> = ill_now.cloned().collect();
+        return match Share::of(evidence, summary, &ill_now).is_too_large(evidence) {
+            true => found(suspects, &format!("; {why}")),
+            false => unknown(reason, why, suspects),
         };
+    }
+    let share = Share::of(evidence, summary, suspects);
+    if share.is_too_large(evidence) {
+        return found(suspects, "");
     }
     let figures = figures(summary);
     if suspects.is_empty() {
-        Health {
+        return Health {
             status: Status::True,
             reason: "NoSuspects",
             message: figures,
+        };
+    }
+    let Share { ill, all, .. } = share;
+    let percent =
+        sentence::ratio(ill as u64, all as u64).map_or_else(String::new, sentence::percent);
+    Health {
+        status: Status::True,
+        reason: "WithinTolerance",
+        message: format!(
+            "{ill} of {all} RNICs ({percent}) are under suspicion, {} % are tolerated: {}{}; {figures}",
+            evidence.tolerance.max_unhealthy_percent,
+            first(suspects),
+            more(suspects)
+        ),
+    }
+}
+
+/// Why what is probed does not suffice to call the fabric healthy.
+fn too_little(summary: &Summary) -> Option<(&'static str, String)> {
+    if summary.pairs == 0 {
+        let why = format!(
+            "no pair of RNICs is probed; {} RNICs take part",
+            summary.rnics
+        );
+        return Some(("NothingProbed", why));
+    }
+    (summary.agents_reporting * 2 < summary.agents).then(|| {
+        let why = format!(
+            "{} of {} agents report probes that can be judged; at least half must",
+            summary.agents_reporting, summary.agents
+        );
+        ("WaitingForAgents", why)
+    })
+}
+
+/// How much of a mesh suspects hurt.
+struct Share {
+    ill: usize,
+    all: usize,
+    /// One of them may hurt any RNIC.
+    is_wide: bool,
+}
+
+impl Share {
+    fn of(evidence: &Evidence, summary: &Summary, suspects: &[Suspect]) -> Self {
+        let affected: Vec<_> = suspects
+            .iter()
+            .map(|suspect| affected(evidence, &suspect.key))
+            .collect();
+        let is_wide = affected.iter().any(Option::is_none);
+        let ill: BTreeSet<&RnicName> = affected.into_iter().flatten().flatten().collect();
+        // RNICs whose port is down are planned no longer, but belong to the whole that the share is of.
+        let planned = &evidence.planned;
+        let unplanned = ill.iter().filter(|rnic| !planned.contains(rnic)).count();
+        Self {
+            ill: ill.len(),
+            all: summary.rnics + unplanned,
+            is_wide,
         }
-    } else {
-        Health {
-            status: Status::True,
-            reason: "WithinTolerance",
-            message: format!(
-                "{} of {all} RNICs ({share}) are under suspicion, {tolerated} % are tolerated: {}{}; \
-                 {figures}",
-                ill.len(),
-                first(suspects),
-                more(suspects)
-            ),
-        }
+    }
+
+    fn is_too_large(&self, evidence: &Evidence) -> bool {
+        let tolerated = usize::from(evidence.tolerance.max_unhealthy_percent);
+        self.ill * 100 > tolerated * self.all || (self.is_wide && tolerated < 100)
+    }
+}
+
+fn found(suspects: &[Suspect], besides: &str) -> Health {
+    Health {
+        status: Status::False,
+        reason: "SuspectsFound",
+        message: format!("{}{}{besides}", first(suspects), more(suspects)),
     }
 }
 

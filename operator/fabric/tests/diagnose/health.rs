@@ -137,6 +137,20 @@ fn when_the_agents_fall_silent_the_condition_is_unknown_and_still_tells_the_open
 }
 
 #[test]
+fn what_is_seen_to_be_down_is_a_failure_although_nothing_else_can_be_judged() {
+    let evidence = silent(healthy(4), 2..=4).port(1, down());
+    let mut judge = Judge::new();
+    judge.judge(&healthy(4));
+    let verdict = judge.after(1, &evidence);
+    assert_health(
+        &verdict,
+        Status::False,
+        "SuspectsFound",
+        &["host1/rxe0: its own agent reports port 1", "of 4 agents"],
+    );
+}
+
+#[test]
 fn tolerance_counts_rnics_under_suspicion() {
     let with = |percent, evidence: Evidence| {
         let mut evidence = evidence;
