@@ -75,7 +75,8 @@ pub struct Tolerance {
     #[schemars(extend("x-kubernetes-validations" = [rule("self >= 1 && self <= 100", "raiseAfter must be a number of windows from 1 to 100")]))]
     pub raise_after: i32,
 
-    /// Windows for which the path must be clean before the suspect is dropped.
+    /// Windows for which the path must be clean before the suspect is dropped; for longer, up to six times as many, where it was
+    /// dropped and came back in the last 15 minutes.
     #[schemars(extend("x-kubernetes-validations" = [rule("self >= 1 && self <= 100", "clearAfter must be a number of windows from 1 to 100")]))]
     pub clear_after: i32,
 }

@@ -55,7 +55,7 @@ pub use evidence::{
     PortState, Report, RnicTally, SwitchNames, Tolerance,
 };
 pub use planned::{Place, Planned};
-pub use state::{Case, CaseKey, State};
+pub use state::{Case, CaseKey, Ended, State};
 pub use verdict::{
     Health, Impact, PairFigures, Status, Summary, Suspect, SuspectKind, Transition, Verdict,
     Workload,
@@ -76,9 +76,10 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
     let reports = facts.reports().map(|(_, report)| report);
     let wiring = Wiring::read((&evidence.switches, &evidence.planned), state, reports);
     let seen = seen::Seen::read(&facts, &wiring);
-    let blamed = blame::blamed(&facts, &wiring, &seen, state);
-    let ill_pairs = pairs::ill(&facts);
     let mut ill = ports::ill(&facts, &wiring);
+    let down = ports::down_lately(evidence, state, ill.keys(), now);
+    let blamed = blame::blamed(&facts, &wiring, &seen, (state, &down));
+    let ill_pairs = pairs::ill(&facts);
     for (key, blamed) in &blamed {
         let finding = blamed.finding.clone();
         ill.entry(key.clone()).or_insert(finding);
@@ -96,7 +97,7 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
     });
     let suspects = health::suspects(&outcome.cases);
     let verdict = Verdict {
-        health: health::health(evidence, &summary, &suspects),
+        health: health::health(evidence, &summary, &suspects, now),
         suspects_omitted: suspects.len().saturating_sub(Verdict::MAX_SUSPECTS),
         suspects: suspects.into_iter().take(Verdict::MAX_SUSPECTS).collect(),
         worst_pairs: pairs::worst(&facts),
@@ -107,6 +108,8 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
     let (expected, groups) = facts.into_memory();
     let state = State {
         cases: outcome.cases,
+        ended: outcome.ended,
+        down,
         leaves: wiring.into_leaves(&expected),
         expected,
         groups,

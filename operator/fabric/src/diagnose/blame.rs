@@ -16,6 +16,7 @@ use super::seen::Seen;
 use super::state::{CaseKey, State};
 use super::wiring::{Way, Wiring};
 use crate::localise::{ComponentId, Priors, Suspect, localise};
+use crate::time::Timestamp;
 use choice::Choice;
 
 /// Less sure than this names nobody,
@@ -28,9 +29,12 @@ const CERTAIN: f64 = 0.95;
 const MANY_LOST: u64 = 20;
 /// Several links of one switch may be that switch, once all agents have reported.
 const SETTLE: Duration = Duration::from_secs(1);
-/// Others report what one agent sees within this time, if they see it too.
+/// Others report what one agent sees, or what few have lost, within this time, if they see it too;
 const ALONE: Duration = Duration::from_millis(600);
-const SLOW_ALONE: Duration = Duration::from_secs(2);
+/// those at the other end of what agents of one leaf accuse within this one,
+const ONE_SIDED: Duration = Duration::from_millis(1_000);
+/// and that flows are slow, which takes more probes to tell, within this one.
+const SLOW: Duration = Duration::from_secs(2);
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
 
@@ -70,7 +74,7 @@ pub(super) fn blamed(
     facts: &Facts<'_>,
     wiring: &Wiring<'_>,
     seen: &Seen<'_>,
-    state: &State,
+    (state, down): (&State, &BTreeMap<CaseKey, Timestamp>),
 ) -> BTreeMap<CaseKey, Blamed> {
     let mut all: BTreeMap<CaseKey, Blamed> = BTreeMap::new();
     for (illness, priors) in [(Illness::Loss, LOSS), (Illness::Latency, LATENCY)] {
@@ -83,6 +87,7 @@ pub(super) fn blamed(
                 wiring,
                 seen,
                 state,
+                down,
                 model: &model,
                 illness,
                 suspect: &suspect,
@@ -140,6 +145,8 @@ struct Accusation<'a> {
     wiring: &'a Wiring<'a>,
     seen: &'a Seen<'a>,
     state: &'a State,
+    /// What was lately down as a whole.
+    down: &'a BTreeMap<CaseKey, Timestamp>,
     model: &'a Model,
     illness: Illness,
     suspect: &'a Suspect,
@@ -185,8 +192,8 @@ impl Accusation<'_> {
 
     /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the
     /// losses that made it one have left the window. So does even a sure one, for as long as it takes others to
-    /// report, where a single agent accuses it, and where little was lost while another case is open: what that one
-    /// leaves behind when it ends is not told by all agents at once.
+    /// report, where a single agent or those of a single leaf accuse it or little was lost; for longer, where that is so
+    /// while another case is open: what that one leaves behind when it ends is not told by all agents at once.
     fn settle(&self, (key, sure): (&CaseKey, f64), ways: &[Way]) -> Duration {
         let window = self.facts.evidence.thresholds.window;
         let gone = window.saturating_add(SETTLE.saturating_mul(2));
@@ -195,15 +202,34 @@ impl Accusation<'_> {
         // How many probes were slow is not told.
         let is_loss = self.illness == Illness::Loss;
         let is_much = is_loss && self.suspect.flows.lost >= MANY_LOST;
-        let is_alone = self.model.reporters(ways) < 2;
+        let reporters = self.model.reporters(ways);
+        let is_alone = reporters.len() < 2;
+        let is_one_sided = is_loss && self.leaves(&reporters) == 1;
         match (sure >= CERTAIN, is_much) {
             (true, false) if is_beside => gone,
-            (true, _) if is_alone && is_loss => ALONE,
-            (true, _) if is_alone => SLOW_ALONE,
-            (true, _) => Duration::ZERO,
+            (true, _) if !is_loss => SLOW,
+            (true, _) if is_one_sided => ONE_SIDED,
+            (true, true) if !is_alone => Duration::ZERO,
+            (true, _) => ALONE,
             (false, true) if sure >= LEAST_CONFIDENCE => SETTLE,
             (false, _) => gone,
         }
+    }
+
+    /// How many leaves those agents hang on that accuse it; those of unknown leaves count as one each.
+    fn leaves(&self, reporters: &BTreeSet<usize>) -> usize {
+        let heard = reporters.iter().filter_map(|nth| self.seen.heard.get(*nth));
+        let planned = self.facts.evidence.planned.rnics();
+        let leaves: BTreeSet<&str> = heard
+            .flat_map(|heard| {
+                let own = planned.iter().filter(|rnic| rnic.node == *heard.node);
+                own.map(|rnic| match self.wiring.leaf(rnic) {
+                    Some(leaf) => leaf.as_ref(),
+                    None => rnic.node.as_str(),
+                })
+            })
+            .collect();
+        leaves.len()
     }
 
     fn key(&self, what: &What) -> CaseKey {

@@ -1,12 +1,14 @@
 //! Cases move on: they open when an illness has lasted, end when the evidence has been clean for long
-//! enough, and stay as they are while nothing is known.
+//! enough, and stay as they are while nothing is known. What comes back soon comes and goes: it says so, and has to be
+//! clean for longer before it is believed to be well, so that a loose cable makes one case of a morning and not fifty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::Evidence;
 use super::facts::Finding;
-use super::state::{Case, CaseKey, State};
+use super::sentence;
+use super::state::{Case, CaseKey, Ended, State};
 use super::verdict::Transition;
 use crate::time::Timestamp;
 
@@ -23,6 +25,12 @@ pub(super) enum Observation {
     Left,
 }
 
+/// A case that comes back after longer than this is a new one.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(900);
+
+/// What came back must be clean for this many times as long at most.
+const PATIENCE: u32 = 6;
+
 /// How long an illness must last to be named, and health to be believed.
 pub(super) struct Timing {
     raise: Duration,
@@ -38,12 +46,19 @@ impl Timing {
             clear: window.saturating_mul(tolerance.clear_after),
         }
     }
+
+    fn clear(&self, case: &Case) -> Duration {
+        let times = case.earlier.map_or(0, |earlier| earlier.times);
+        self.clear
+            .saturating_mul(times.saturating_add(1).min(PATIENCE))
+    }
 }
 
 /// Cases after a judgement.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub cases: BTreeMap<CaseKey, Case>,
+    pub ended: BTreeMap<CaseKey, Ended>,
     pub transitions: Vec<Transition>,
     pub next_check: Option<Timestamp>,
 }
@@ -58,7 +73,12 @@ pub(super) fn advance(
     observe: impl Fn(&CaseKey, &Case) -> Observation,
     covers: impl Fn(&CaseKey, &CaseKey) -> bool,
 ) -> Outcome {
-    let mut outcome = Outcome::default();
+    let lately = |ended: &&Ended| now.since(ended.last) < COMES_BACK_WITHIN;
+    let ended = state.ended.iter().filter(|(_, ended)| lately(ended));
+    let mut outcome = Outcome {
+        ended: ended.map(|(key, ended)| (key.clone(), *ended)).collect(),
+        ..Outcome::default()
+    };
     let keys: BTreeSet<&CaseKey> = state.cases.keys().chain(ill.keys()).collect();
     // Large elements come first, because they explain the smaller ones.
     for key in keys {
@@ -108,6 +128,7 @@ impl Outcome {
             since: now,
             last_seen: now,
             clean_since: None,
+            earlier: self.ended.get(key).copied(),
             confidence: finding.confidence,
             evidence: finding.evidence.clone(),
         };
@@ -129,7 +150,12 @@ impl Outcome {
                 case.clean_since = None;
                 if let Some(finding) = finding {
                     case.confidence = finding.confidence;
-                    case.evidence.clone_from(&finding.evidence);
+                    case.evidence = match &case.earlier {
+                        Some(earlier) => {
+                            sentence::came_back(&finding.evidence, earlier, case.since)
+                        }
+                        None => finding.evidence.clone(),
+                    };
                 }
                 let settle = finding.map_or(Duration::ZERO, |finding| finding.settle);
                 let raise = timing.raise.max(settle);
@@ -145,11 +171,13 @@ impl Outcome {
             Observation::Clean | Observation::NoEvidence if !case.open => return,
             Observation::Clean => {
                 let clean_since = *case.clean_since.get_or_insert(now);
-                if now.since(clean_since) >= timing.clear {
+                let clear = timing.clear(&case);
+                if now.since(clean_since) >= clear {
+                    self.ended.insert(key.clone(), Ended::of(&case, now));
                     self.transitions.push(Transition::Cleared(key.clone()));
                     return;
                 }
-                self.check_at(clean_since.after(timing.clear));
+                self.check_at(clean_since.after(clear));
             }
             Observation::NoEvidence => case.clean_since = None,
             Observation::Left => {

@@ -5,14 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::evidence::Evidence;
 use super::facts::{Facts, Finding, Standing};
 use super::sentence;
-use super::state::CaseKey;
+use super::state::{CaseKey, State};
 use super::wiring::Wiring;
 use crate::names::{NodeName, RnicName};
+use crate::time::Timestamp;
 
 /// Ports that fail together are not reported at the same moment: a switch's are waited for.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// A window is written this long after its end at most, while something is lost.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(6);
 
 /// RNICs that once took part and whose own agent now reports their port down or gone; hosts and switches all of
 /// whose RNICs are.
@@ -58,6 +63,22 @@ pub(super) fn ill(facts: &Facts<'_>, wiring: &Wiring<'_>) -> BTreeMap<CaseKey, F
         }
     }
     ill
+}
+
+/// What is down, `ill` by the word of its own agents, or was so lately: what was lost meanwhile may still be in windows, and
+/// in those that are about to be written.
+pub(super) fn down_lately<'a>(
+    evidence: &Evidence,
+    state: &State,
+    ill: impl Iterator<Item = &'a CaseKey>,
+    now: Timestamp,
+) -> BTreeMap<CaseKey, Timestamp> {
+    let lately = evidence.thresholds.window.saturating_add(WRITTEN_WITHIN);
+    let before = state.down.iter().map(|(key, at)| (key.clone(), *at));
+    before
+        .filter(|(_, at)| now.since(*at) < lately)
+        .chain(ill.map(|key| (key.clone(), now)))
+        .collect()
 }
 
 /// The switch of an RNIC: as traced, else as its group is called. Several RNICs of a host are of one group and may

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::facts::Standing;
 use super::pairs::{Direction, Reported, Word};
+use super::state::Ended;
 use crate::names::RnicName;
 use crate::plan::Thresholds;
+use crate::time::Timestamp;
 
 /// Longest sentence that the API takes, in characters.
 const MAX_CHARS: usize = 512;
@@ -154,8 +156,11 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
-/// `340 µs`, `2.3 ms`, `5 s`.
+/// `340 µs`, `2.3 ms`, `5 s`, `12 min`.
 pub(super) fn span(span: Duration) -> String {
+    if span >= Duration::from_mins(2) {
+        return format!("{:.0} min", span.as_secs_f64() / 60.0);
+    }
     let (value, unit) = match span.as_nanos() {
         0..1_000 => return format!("{} ns", span.as_nanos()),
         1_000..1_000_000 => (span.as_secs_f64() * 1e6, "µs"),
@@ -165,6 +170,15 @@ pub(super) fn span(span: Duration) -> String {
     let rounded = format!("{value:.1}");
     let short = rounded.strip_suffix(".0").unwrap_or(&rounded);
     format!("{short} {unit}")
+}
+
+/// The evidence of a case, begun at `since`, of an element that was ill before.
+pub(super) fn came_back(evidence: &str, earlier: &Ended, since: Timestamp) -> String {
+    bounded(format!(
+        "comes and goes, {} times within {}: {evidence}",
+        earlier.times.saturating_add(1),
+        span(since.since(earlier.first))
+    ))
 }
 
 pub(super) fn bounded(sentence: String) -> String {
@@ -202,6 +216,7 @@ mod tests {
             (2_310_000, "2.3 ms"),
             (5_000_000_000, "5 s"),
             (90_500_000_000, "90.5 s"),
+            (734_000_000_000, "12 min"),
         ] {
             assert_eq!(span(Duration::from_nanos(nanos)), text);
         }

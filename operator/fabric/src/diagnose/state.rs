@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 pub struct State {
     /// Cases by what they are about.
     pub cases: BTreeMap<CaseKey, Case>,
+    /// Cases that ended lately; an operator that restarts has forgotten them.
+    pub ended: BTreeMap<CaseKey, Ended>,
+    /// What agents lately reported to be down as a whole, and when they last did: its losses are in their windows for a while.
+    pub down: BTreeMap<CaseKey, Timestamp>,
     /// RNICs that a plan has ever held: only those can be missed when their port goes down. A port that
     /// never was up is nobody's loss.
     pub expected: Arc<BTreeSet<RnicName>>,
@@ -142,10 +146,37 @@ pub struct Case {
     pub last_seen: Timestamp,
     /// Since when the evidence has been clean without a break.
     pub clean_since: Option<Timestamp>,
+    /// That there were cases of the same element before, where it came back soon.
+    pub earlier: Option<Ended>,
     /// How sure it is, in percent, below 100.
     pub confidence: u8,
     /// One sentence with numbers.
     pub evidence: String,
+}
+
+/// Cases of one element that ended, each soon after the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How many.
+    pub times: u32,
+    /// When the first one began.
+    pub first: Timestamp,
+    /// When the last one ended.
+    pub last: Timestamp,
+}
+
+impl Ended {
+    /// After `case` ended, too.
+    pub(super) fn of(case: &Case, now: Timestamp) -> Self {
+        let (times, first) = case
+            .earlier
+            .map_or((0, case.since), |earlier| (earlier.times, earlier.first));
+        Self {
+            times: times.saturating_add(1),
+            first,
+            last: now,
+        }
+    }
 }
 
 impl Case {
@@ -177,6 +208,7 @@ impl State {
                 since: suspect.since,
                 last_seen: suspect.last_seen,
                 clean_since: None,
+                earlier: None,
                 confidence: suspect.confidence,
                 evidence: suspect.evidence,
             };

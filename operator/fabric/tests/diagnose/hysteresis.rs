@@ -105,6 +105,53 @@ fn a_case_that_ended_and_returns_is_a_new_one() {
     assert_eq!(verdict.suspects[0].since, judge.now);
 }
 
+/// Judges a lossy path and then clean ones for `clean` seconds.
+fn episode(judge: &mut Judge, clean: u64) {
+    judge.after(5, &lossy());
+    judge.after(1, &healthy(4));
+    judge.after(clean, &healthy(4));
+}
+
+#[test]
+fn what_comes_back_soon_says_so_and_must_be_clean_for_longer_each_time() {
+    let mut judge = Judge::new();
+    episode(&mut judge, 10);
+    let second = judge.after(290, &lossy());
+    assert_named(&second, &[PAIR]);
+    let evidence = &second.suspects[0].evidence;
+    assert!(
+        evidence.starts_with("comes and goes, 2 times within 5 min: "),
+        "{evidence}"
+    );
+    judge.after(1, &healthy(4));
+    assert_named(&judge.after(19, &healthy(4)), &[PAIR]);
+    assert_named(&judge.after(1, &healthy(4)), &[]);
+    let third = judge.after(60, &lossy());
+    let evidence = &third.suspects[0].evidence;
+    assert!(evidence.contains("3 times within 6 min"), "{evidence}");
+}
+
+#[test]
+fn patience_with_what_comes_back_has_an_end() {
+    let mut judge = Judge::new();
+    for _ in 0..20 {
+        episode(&mut judge, 60);
+        assert_named(&judge.after(1, &healthy(4)), &[]);
+    }
+}
+
+#[test]
+fn what_comes_back_late_is_not_said_to_come_and_go() {
+    let mut judge = Judge::new();
+    episode(&mut judge, 10);
+    let late = judge.after(900, &lossy());
+    assert_named(&late, &[PAIR]);
+    let evidence = &late.suspects[0].evidence;
+    assert!(!evidence.contains("comes and goes"), "{evidence}");
+    judge.after(1, &healthy(4));
+    assert_named(&judge.after(10, &healthy(4)), &[]);
+}
+
 #[test]
 fn a_case_stays_open_while_nobody_reports() {
     let mut judge = Judge::new();

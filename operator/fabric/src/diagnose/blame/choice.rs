@@ -50,7 +50,10 @@ impl Accusation<'_> {
         candidates.retain(|one| one.probability >= CERTAIN || !self.is_mild_rnic(&one.key));
         let most = candidates.first()?.probability;
         let stays = candidates.iter().position(|candidate| {
-            candidate.probability >= most * STAYS && is_open(self.state, &candidate.key)
+            // What was down as a whole has lost what could be its loss, however likely others are.
+            let enough =
+                candidate.probability >= most * STAYS || self.down.contains_key(&candidate.key);
+            enough && is_open(self.state, &candidate.key)
         });
         let chosen = candidates.remove(stays.unwrap_or(0));
         let same = candidates.into_iter();

@@ -94,14 +94,19 @@ impl Accusation<'_> {
             .iter()
             .filter_map(|anomaly| anomaly.baseline)
             .min();
+        // The limit is one for the slowest of a window.
+        let slowest = latencies
+            .iter()
+            .filter_map(|anomaly| anomaly.p99.max(anomaly.p50))
+            .max();
         let limit = self.facts.evidence.thresholds.p99;
-        match (worst, baseline) {
-            (Some(worst), Some(baseline)) => format!(
+        match (worst, baseline, slowest) {
+            (Some(worst), Some(baseline), _) => format!(
                 "makes round trips take up to {} (typical {})",
                 sentence::span(worst),
                 sentence::span(baseline)
             ),
-            (Some(worst), None) => format!(
+            (_, None, Some(worst)) => format!(
                 "makes round trips take up to {} (limit {})",
                 sentence::span(worst),
                 sentence::span(limit)
