@@ -18,7 +18,7 @@ PACKAGES := build-essential ca-certificates clang libclang-dev cmake pkg-config 
 export RDMAMESH_PROFILE := release
 
 # GiB that a first `make test` fills in target/ and in the caches of cargo and Go.
-SPACE := 20
+SPACE := 16
 
 .PHONY: help deps tools build images demo down test lint t0 t1 t2 scenarios t3 rights bench score clean
 
@@ -74,8 +74,9 @@ t2: tools ## agents on a real leaf-spine RoCE fabric in a VM
 	RDMAMESH_DEVICE_TESTS=1 cargo --config "target.'cfg(unix)'.runner = ['$(CURDIR)/$(RIG)', 'in-vm', '--']" \
 	  test --locked --workspace --test device --no-fail-fast 2>&1 | tee $(LOGS)/t2-device.log || failed=1; exit $$failed
 
-scenarios: tools ## every shipped scenario on the real fabric, also those that `make test` leaves out for want of time
+scenarios: tools images ## every shipped scenario on the real fabric, also those that `make test` leaves out for want of time; the faults on kubelets, too
 	RDMAMESH_RUNGS=T2,SCENARIOS cargo test --locked --workspace --test fabric -- scenario::
+	for scenario in four-hosts starved-hosts; do $(RIG) run e2e/scenarios/diagnosis/$$scenario.yaml --world cluster; done
 
 t3: tools images ## the chart on four kubelets over the fabric: install, upgrade, reboots, drains, lost devices, uninstall
 	@mkdir -p $(LOGS); RDMAMESH_RUNGS=T3 cargo test --locked --workspace --test cluster --no-fail-fast 2>&1 | tee $(LOGS)/t3.log

@@ -395,7 +395,9 @@ impl<'a, W: World> Play<'a, W> {
     async fn read_counters_for(&mut self, goal: &Goal) {
         let every = match goal {
             Goal::Counters { .. } => COUNTERS_EVERY,
-            Goal::Condition { .. } | Goal::ApiWrites { .. } => COUNTERS_BESIDES_EVERY,
+            Goal::Condition { .. } | Goal::ApiWrites { .. } | Goal::Named { .. } => {
+                COUNTERS_BESIDES_EVERY
+            }
         };
         if self.counters_read.elapsed() >= every {
             self.read_counters().await;

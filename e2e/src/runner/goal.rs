@@ -56,6 +56,9 @@ pub fn judge(goal: &Goal, evidence: &Evidence<'_>) -> Judgement {
         Goal::ApiWrites { bound, since } => {
             judge_writes(bound, evidence.view, evidence.mark(since.as_ref()).at)
         }
+        Goal::Named { suspects, since } => {
+            judge_named(suspects, evidence.view, evidence.mark(since.as_ref()).at)
+        }
     }
 }
 
@@ -134,6 +137,33 @@ fn judge_counters(bounds: &CounterBounds, counted: &Outcomes) -> Judgement {
     Judgement {
         reached,
         found: found.join(", "),
+    }
+}
+
+fn judge_named(patterns: &[SuspectPattern], view: &View, from: Instant) -> Judgement {
+    let named: Vec<_> = view.named.iter().filter(|it| it.at >= from).collect();
+    let is = |pattern: &SuspectPattern, suspect: &super::view::SuspectView| {
+        pattern.is(suspect.kind, &suspect.name, suspect.peer.as_deref())
+    };
+    let nobody_else = named
+        .iter()
+        .all(|it| patterns.iter().any(|pattern| is(pattern, &it.suspect)));
+    let all = patterns
+        .iter()
+        .all(|pattern| named.iter().any(|it| is(pattern, &it.suspect)));
+    let found: Vec<String> = named
+        .iter()
+        .map(|it| {
+            let after = it.at.saturating_duration_since(from);
+            format!("{} after {:.1} s", it.suspect.label(), after.as_secs_f64())
+        })
+        .collect();
+    Judgement {
+        reached: nobody_else && all,
+        found: match found.as_slice() {
+            [] => "nobody was named".to_owned(),
+            some => format!("named: {}", some.join(", ")),
+        },
     }
 }
 

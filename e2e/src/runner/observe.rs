@@ -74,11 +74,7 @@ impl Observer {
 /// Only a change wakes those who wait.
 fn see(view: &watch::Sender<View>, mesh: Option<&RdmaMesh>) {
     let now = mesh.map(MeshView::from);
-    view.send_if_modified(|view| {
-        let changed = view.mesh != now;
-        view.mesh = now;
-        changed
-    });
+    view.send_if_modified(|view| view.saw(now));
 }
 
 async fn watch_mesh(client: kube::Client, name: String, view: watch::Sender<View>) {

@@ -133,8 +133,7 @@ impl State {
             .collect();
         self.view.send_if_modified(|view| {
             let mesh = seen::mesh(&cluster, view.mesh.as_ref());
-            let differs = view.mesh.as_ref() != Some(&mesh) || !new.is_empty();
-            view.mesh = Some(mesh);
+            let differs = view.saw(Some(mesh)) || !new.is_empty();
             view.writes.extend(new);
             differs
         });

@@ -270,6 +270,52 @@ async fn writes_to_the_api_are_counted_without_the_host_it_happened_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_was_suspected_for_a_moment_has_been_named() {
+    fn suspect(view: &mut View, names: &[&str]) {
+        let suspects = names.iter().map(|name| SuspectView {
+            kind: SuspectKind::Link,
+            name: (*name).to_owned(),
+            peer: None,
+            evidence: String::new(),
+        });
+        view.saw(Some(MeshView {
+            suspects: suspects.collect(),
+            ..MeshView::default()
+        }));
+    }
+    let world = || {
+        Script::new(vec![
+            (1_000, |view| suspect(view, &["leaf1-spine2"])),
+            (2_000, |view| {
+                suspect(view, &["leaf1-spine2", "leaf2-spine1"]);
+            }),
+            (3_000, |view| suspect(view, &["leaf1-spine2"])),
+        ])
+    };
+    let steps = |named: &str| {
+        format!(
+            "  - fault: {{id: k, kind: agentKill, host: host1}}
+  - expect: {{counters: {{sent: {{min: 1}}}}, within: 10s}}
+  - expect: {{named: [{named}], since: k, within: 1s}}\n"
+        )
+    };
+    let both = "{kind: Link, name: spine2-leaf1}, {kind: Link, name: leaf2-spine1}";
+    let counted = |world: Script| world.counting(5_000, "host1", "a", &[("sent", 1)]);
+    let report = run(&mut counted(world()), &steps(both)).await;
+    assert!(report.passed, "{report:?}");
+    assert_eq!(
+        report.steps[2].detail,
+        "named: Link leaf1-spine2 after 1.0 s, Link leaf2-spine1 after 2.0 s"
+    );
+    let one = "{kind: Link, name: leaf1-spine2}";
+    let report = run(&mut counted(world()), &steps(one)).await;
+    assert!(!report.passed, "the other was named, too: {report:?}");
+    let third = format!("{both}, {{kind: Switch, name: spine1}}");
+    let report = run(&mut counted(world()), &steps(&third)).await;
+    assert!(!report.passed, "nobody named the switch: {report:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn steps_after_a_failure_are_reported_as_not_reached() {
     let report = run(
         &mut Script::new(Vec::new()),

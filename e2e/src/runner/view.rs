@@ -15,6 +15,17 @@ pub struct View {
     pub mesh: Option<MeshView>,
     /// Writes to RdmaNodes and assignments, oldest first.
     pub writes: Vec<ApiWrite>,
+    /// Everybody who came to be suspected, oldest first, also who is not any more.
+    pub named: Vec<Naming>,
+}
+
+/// A suspect that appeared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Naming {
+    /// When it was seen first.
+    pub at: Instant,
+    /// Who.
+    pub suspect: SuspectView,
 }
 
 /// Status of a mesh as far as expectations are about it.
@@ -65,6 +76,26 @@ pub struct ApiWrite {
     pub node: String,
     /// Kind and name of the object.
     pub object: String,
+}
+
+impl View {
+    /// Takes in the mesh as it is now, and says whether that is news.
+    pub fn saw(&mut self, mesh: Option<MeshView>) -> bool {
+        let before = self.mesh.as_ref().map(|mesh| mesh.suspects.as_slice());
+        let new = mesh.iter().flat_map(|mesh| &mesh.suspects).filter(|now| {
+            !before
+                .unwrap_or_default()
+                .iter()
+                .any(|was| was.same_element(now))
+        });
+        self.named.extend(new.cloned().map(|suspect| Naming {
+            at: Instant::now(),
+            suspect,
+        }));
+        let changed = self.mesh != mesh;
+        self.mesh = mesh;
+        changed
+    }
 }
 
 impl MeshView {

@@ -81,6 +81,13 @@ pub enum Goal {
         /// Counted since this fault was put in force; from the start of the scenario when absent.
         since: Option<String>,
     },
+    /// Who came to be suspected, however shortly.
+    Named {
+        /// Each of these, and nobody else.
+        suspects: Vec<SuspectPattern>,
+        /// Since this fault was put in force; from the start of the scenario when absent.
+        since: Option<String>,
+    },
 }
 
 /// Status of a condition.
@@ -160,6 +167,7 @@ pub(super) struct RawExpect {
     suspects: Option<Vec<SuspectPattern>>,
     counters: Option<BTreeMap<String, CounterBound>>,
     api_writes: Option<WriteBound>,
+    named: Option<Vec<SuspectPattern>>,
     since: Option<String>,
     within: Option<GoDuration>,
     r#for: Option<GoDuration>,
@@ -202,31 +210,38 @@ impl RawExpect {
     fn goal(self, fabric: &Fabric, faults: &[String]) -> Result<Goal, String> {
         let about_condition = self.status.is_some() || self.suspects.is_some();
         let since = check_since(self.since, faults)?;
-        match (self.condition, self.counters, self.api_writes) {
-            (Some(_), None, None) if since.is_some() => {
-                Err("since belongs to counters and apiWrites: \
+        match (self.condition, self.counters, self.api_writes, self.named) {
+            (Some(_), None, None, None) if since.is_some() => {
+                Err("since belongs to counters, apiWrites and named: \
                 remove it, a condition is looked at as it is now"
                     .to_owned())
             }
-            (Some(condition), None, None) => Ok(Goal::Condition {
+            (Some(condition), None, None, None) => Ok(Goal::Condition {
                 condition: check_condition(condition)?,
                 status: check_status(self.status.as_deref())?,
-                suspects: check_suspects(self.suspects, fabric)?,
+                suspects: self
+                    .suspects
+                    .map(|list| check_suspects(list, fabric))
+                    .transpose()?,
             }),
-            (None, Some(_), None) | (None, None, Some(_)) if about_condition => Err(
+            (None, ..) if about_condition => Err(
                 "status and suspects belong to a condition: write a step of its own for it"
                     .to_owned(),
             ),
-            (None, Some(bounds), None) => Ok(Goal::Counters {
+            (None, Some(bounds), None, None) => Ok(Goal::Counters {
                 bounds: check_counters(bounds)?,
                 since,
             }),
-            (None, None, Some(bound)) => Ok(Goal::ApiWrites {
+            (None, None, Some(bound), None) => Ok(Goal::ApiWrites {
                 bound: check_writes(bound, fabric)?,
                 since,
             }),
+            (None, None, None, Some(list)) => Ok(Goal::Named {
+                suspects: check_suspects(list, fabric)?,
+                since,
+            }),
             _ => Err(
-                "name one thing to look at: condition (with status), counters, or apiWrites"
+                "name one thing to look at: condition (with status), counters, apiWrites or named"
                     .to_owned(),
             ),
         }
@@ -272,10 +287,10 @@ fn check_status(status: Option<&str>) -> Result<Status, String> {
 }
 
 fn check_suspects(
-    suspects: Option<Vec<SuspectPattern>>,
+    suspects: Vec<SuspectPattern>,
     fabric: &Fabric,
-) -> Result<Option<Vec<SuspectPattern>>, String> {
-    for suspect in suspects.iter().flatten() {
+) -> Result<Vec<SuspectPattern>, String> {
+    for suspect in &suspects {
         if suspect.peer.is_some() && suspect.kind != SuspectKind::Rnic {
             return Err("peer belongs to a suspect of kind Rnic: remove it".to_owned());
         }
@@ -407,10 +422,7 @@ impl fmt::Display for Goal {
                 match suspects.as_deref() {
                     None => Ok(()),
                     Some([]) => f.write_str(", nobody suspected"),
-                    Some(list) => {
-                        let names: Vec<String> = list.iter().map(ToString::to_string).collect();
-                        write!(f, ", suspected exactly: {}", names.join("; "))
-                    }
+                    Some(list) => write!(f, ", suspected exactly: {}", names(list)),
                 }
             }
             Self::Counters { bounds, since: id } => {
@@ -429,8 +441,23 @@ impl fmt::Display for Goal {
                 }
                 since(f, id)
             }
+            Self::Named {
+                suspects,
+                since: id,
+            } => {
+                match suspects.as_slice() {
+                    [] => f.write_str("nobody named")?,
+                    list => write!(f, "named, and nobody else: {}", names(list))?,
+                }
+                since(f, id)
+            }
         }
     }
+}
+
+fn names(list: &[SuspectPattern]) -> String {
+    let names: Vec<String> = list.iter().map(ToString::to_string).collect();
+    names.join("; ")
 }
 
 impl fmt::Display for ApiWriters {

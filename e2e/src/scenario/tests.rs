@@ -103,6 +103,8 @@ fn counters_and_api_writes_are_goals_too() {
   - fault: {id: k, kind: agentKill, host: host1}
   - hold: {counters: {lost: {max: 0}, sent: {min: 10}}, since: k, for: 10s}
   - expect: {apiWrites: {by: agents, exceptHosts: [host1], max: 0}, since: k, within: 5s}
+  - expect: {named: [{kind: Link, name: leaf1-spine2}], since: k, within: 1s}
+  - expect: {named: []}
 ",
     )
     .expect("documented steps");
@@ -119,6 +121,18 @@ fn counters_and_api_writes_are_goals_too() {
     assert_eq!(
         writes.goal.to_string(),
         "API writes of the agents <= 0 besides host1 since k"
+    );
+    let named = actions[3..].iter().map(|action| match action {
+        Action::Expect(named) => named.goal.to_string(),
+        other => panic!("the last two are expectations: {other:?}"),
+    });
+    let texts: Vec<String> = named.collect();
+    assert_eq!(
+        texts,
+        [
+            "named, and nobody else: Link leaf1-spine2 since k",
+            "nobody named"
+        ]
     );
 }
 

@@ -31,10 +31,11 @@ const TESTS: &[(&str, RigTest)] = tests![
     telemetry::metrics_go_on_after_the_collector_was_away,
 ];
 
-/// Scenarios whose faults are among those of `eight-hosts` or `starved-hosts` too: of a rung of their own, `make scenarios`, so
-/// that all of `make test` fits CI.
+/// Scenarios whose faults are among those of others, above all of `eight-hosts` and `starved-hosts`: of a rung of their own,
+/// `make scenarios`, so that all of `make test` fits CI.
 const REPEATED: &[&str] = &[
     "eight-hosts-innocent",
+    "four-hosts",
     "leaf-down",
     "lossy-nic",
     "one-way-loss",
