@@ -11,7 +11,16 @@ use crate::rig::Rig;
 use crate::runner::command::play_on;
 use crate::scenario::Scenario;
 
-/// Makes a spine link lossy again and again; the watch sees `FabricHealthy` turn.
+/// Links that become lossy one after the other: a link that fails again soon is taken for one that comes and goes, and
+/// cleared later each time.
+const LINKS: [&str; 4] = [
+    "leaf1-spine2",
+    "leaf2-spine1",
+    "leaf1-spine1",
+    "leaf2-spine2",
+];
+
+/// Makes spine links lossy again and again; the watch sees `FabricHealthy` turn and the link named, alone.
 pub(super) async fn measure(rig: &mut Rig, times: usize, progress: &Progress) -> Result<Figures> {
     let scenario = Scenario::parse(Path::new("fault to condition"), &steps(times))?;
     let report = play_on(rig, &scenario, progress).await?;
@@ -38,13 +47,13 @@ fn steps(times: usize) -> String {
     let healthy =
         "  - expect: {condition: FabricHealthy, status: \"True\", suspects: [], within: 180s}\n";
     text.push_str(healthy);
-    for time in 1..=times {
+    for (time, link) in (1..=times).zip(LINKS.iter().cycle()) {
         writeln!(
             text,
-            "  - fault: {{id: f{time}, kind: loss, link: leaf1-spine2, percent: 30}}"
+            "  - fault: {{id: f{time}, kind: loss, link: {link}, percent: 30}}
+  - expect: {{condition: FabricHealthy, status: \"False\", suspects: [{{kind: Link, name: {link}}}], within: 60s}}"
         )
         .ok();
-        text.push_str("  - expect: {condition: FabricHealthy, status: \"False\", within: 60s}\n");
         writeln!(text, "  - clear: {{id: f{time}}}").ok();
         text.push_str(healthy);
     }
