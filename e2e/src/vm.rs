@@ -25,10 +25,31 @@ const BOOT_WITHIN: Duration = Duration::from_secs(180);
 const CPUS: u32 = 2;
 const CONSOLE: &str = "logs/console.log";
 
-/// Whether the kernel of the guest of this name has said last that it cannot go on.
-pub fn kernel_died(layout: &Layout, name: &str) -> bool {
-    std::fs::read(layout.run(name).join(CONSOLE))
-        .is_ok_and(|console| String::from_utf8_lossy(&console).contains("Kernel panic"))
+/// How the report of a kernel that cannot go on begins.
+const TROUBLE: [&str; 5] = [
+    "Oops",
+    "BUG:",
+    "divide error",
+    "general protection",
+    "Kernel panic",
+];
+/// Lines of such a report.
+const REPORT: usize = 40;
+
+/// The last words of the guest of this name, where its kernel has said that it cannot go on.
+pub fn kernel_died(layout: &Layout, name: &str) -> Option<String> {
+    let console = std::fs::read(layout.run(name).join(CONSOLE)).ok()?;
+    last_words(&String::from_utf8_lossy(&console))
+}
+
+fn last_words(console: &str) -> Option<String> {
+    if !console.contains("Kernel panic") {
+        return None;
+    }
+    let report = console
+        .lines()
+        .skip_while(|line| !TROUBLE.iter().any(|trouble| line.contains(trouble)));
+    Some(report.take(REPORT).collect::<Vec<_>>().join("\n"))
 }
 
 /// What a VM is to be like.
@@ -201,4 +222,26 @@ fn qemu(
     );
     argv.extend(["-nographic".to_owned(), "-no-reboot".to_owned()]);
     argv
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_kernel_begin_where_its_trouble_began() {
+        let console = "booted in 6 s\n[ 715.9] Oops: divide error: 0000 [#1] SMP\n[ 715.9] RIP: 0010:x+0x1/0x2\n\
+                       [ 716.0] Kernel panic - not syncing: Fatal exception in interrupt\n";
+        let words = last_words(console).expect("it died");
+        assert!(words.starts_with("[ 715.9] Oops: divide error"), "{words}");
+        assert!(words.ends_with("Fatal exception in interrupt"), "{words}");
+    }
+
+    #[test]
+    fn a_kernel_that_only_complains_lives() {
+        assert_eq!(
+            last_words("[ 1.0] WARNING: CPU: 0\n[ 2.0] BUG: soft lockup\n"),
+            None
+        );
+    }
 }

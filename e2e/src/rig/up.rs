@@ -58,12 +58,13 @@ impl Rig {
         let layout = Layout::of_workspace()?;
         for _ in 1..BOOTS {
             match Self::bring_up(layout.clone(), options.clone(), progress.clone()).await {
-                Err(error) if vm::kernel_died(&layout, &options.name) => {
-                    progress.say(format!(
-                        "the guest's kernel died, again from the start: {error:#}"
-                    ));
-                }
-                outcome => return outcome,
+                Err(error) => match vm::kernel_died(&layout, &options.name) {
+                    Some(words) => progress.say(format!(
+                        "the guest's kernel died, again from the start: {error:#}\n{words}"
+                    )),
+                    None => return Err(error),
+                },
+                up => return up,
             }
         }
         Self::bring_up(layout, options, progress).await

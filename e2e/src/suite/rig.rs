@@ -9,10 +9,12 @@ use tokio::runtime::Runtime;
 
 use crate::child::Lifetime;
 use crate::fabric::FabricSpec;
+use crate::layout::Layout;
 use crate::progress::Progress;
 use crate::rig::{Options, Rig, World};
 use crate::runner::command::play_on;
 use crate::scenario::Scenario;
+use crate::vm;
 
 /// A test in an environment without faults.
 pub type RigTest = for<'a> fn(&'a mut Rig) -> LocalBoxFuture<'a, Result<()>>;
@@ -51,38 +53,58 @@ impl SharedRig {
     }
 
     /// Runs a test in the environment with this fabric, made if it is not the one that is up, after clearing what an
-    /// earlier test has left.
+    /// earlier test has left. A test under which the guest's kernel died, as emulated ones now and then do, has shown nothing
+    /// and runs once more in a new environment; the kernel's last words are printed, should it be our doing.
     ///
     /// # Errors
     /// When the environment does not come up, or the test fails.
     pub fn run(
         &self,
         fabric: FabricSpec,
-        test: impl AsyncFnOnce(&mut Rig) -> Result<()>,
+        test: &impl AsyncFn(&mut Rig) -> Result<()>,
     ) -> Result<()> {
         // A test that panicked has left its faults, which are cleared below.
         let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
         self.runtime.block_on(async {
-            if let Some((_, Ok(rig))) = up.take_if(|(shape, _)| *shape != fabric) {
-                rig.stop()
-                    .await
-                    .context("end the environment with another fabric")?;
+            let first = self.run_in(&mut up, fabric, test).await;
+            let (Err(error), Some(words)) = (&first, last_words(&up)) else {
+                return first;
+            };
+            Progress::new().say(format!(
+                "the guest's kernel died under the test, which runs once more: {error:#}\n{words}"
+            ));
+            if let Some((_, Ok(rig))) = up.take() {
+                rig.stop().await.context("end what the dead kernel left")?;
             }
-            if up.is_none() {
-                let rig = self.bring_up(fabric).await;
-                *up = Some((fabric, rig.map_err(|error| format!("{error:#}"))));
-            }
-            match up.as_mut() {
-                Some((_, Ok(rig))) => {
-                    clear_all(rig)
-                        .await
-                        .context("clear an earlier test's faults")?;
-                    test(rig).await
-                }
-                Some((_, Err(error))) => bail!("the environment does not come up: {error}"),
-                None => bail!("the environment was just brought up"),
-            }
+            self.run_in(&mut up, fabric, test).await
         })
+    }
+
+    async fn run_in(
+        &self,
+        up: &mut Option<(FabricSpec, Result<Rig, String>)>,
+        fabric: FabricSpec,
+        test: &impl AsyncFn(&mut Rig) -> Result<()>,
+    ) -> Result<()> {
+        if let Some((_, Ok(rig))) = up.take_if(|(shape, _)| *shape != fabric) {
+            rig.stop()
+                .await
+                .context("end the environment with another fabric")?;
+        }
+        if up.is_none() {
+            let rig = self.bring_up(fabric).await;
+            *up = Some((fabric, rig.map_err(|error| format!("{error:#}"))));
+        }
+        match up.as_mut() {
+            Some((_, Ok(rig))) => {
+                clear_all(rig)
+                    .await
+                    .context("clear an earlier test's faults")?;
+                test(rig).await
+            }
+            Some((_, Err(error))) => bail!("the environment does not come up: {error}"),
+            None => bail!("the environment was just brought up"),
+        }
     }
 
     async fn bring_up(&self, fabric: FabricSpec) -> Result<Rig> {
@@ -118,6 +140,15 @@ impl SharedRig {
             _ => Ok(None),
         }
     }
+}
+
+/// What the guest's kernel said at its end, where it has died.
+fn last_words(up: &Option<(FabricSpec, Result<Rig, String>)>) -> Option<String> {
+    let Some((_, Ok(rig))) = up else {
+        return None;
+    };
+    let name = rig.folder().file_name()?.to_str()?;
+    vm::kernel_died(&Layout::of_workspace().ok()?, name)
 }
 
 async fn clear_all(rig: &mut Rig) -> Result<()> {

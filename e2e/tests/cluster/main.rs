@@ -87,7 +87,7 @@ fn main() -> Result<ExitCode> {
     let trials = TESTS.iter().map(|(name, test)| {
         let shared = Arc::clone(&shared);
         suite::of_rung("T3", name, move || {
-            shared.run(fabric, async |rig| {
+            shared.run(fabric, &async |rig| {
                 play(rig, HEALTHY).await?;
                 test(rig).await
             })

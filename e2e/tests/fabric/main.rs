@@ -87,7 +87,7 @@ fn main() -> Result<ExitCode> {
         let shared = Arc::clone(&shared);
         trials.push(suite::of_rung("T2", name, move || {
             let healthy = healthy()?;
-            shared.run(healthy.fabric.spec(), async |rig| {
+            shared.run(healthy.fabric.spec(), &async |rig| {
                 play(rig, &healthy).await?;
                 test(rig).await
             })
@@ -100,7 +100,7 @@ fn main() -> Result<ExitCode> {
         let rung = if is_repeated { "SCENARIOS" } else { "T2" };
         trials.push(suite::of_rung(rung, &name, move || {
             let fabric = scenario.fabric.spec();
-            shared.run(fabric, async |rig| play(rig, &scenario).await)
+            shared.run(fabric, &async |rig| play(rig, &scenario).await)
         }));
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -52,7 +52,7 @@ fn main() -> Result<ExitCode> {
     let trials = TESTS.iter().map(|(name, test)| {
         let shared = Arc::clone(&shared);
         suite::of_rung("T2", name, move || {
-            shared.run(FABRIC, async |rig| test(rig).await)
+            shared.run(FABRIC, &async |rig| test(rig).await)
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
