@@ -211,7 +211,7 @@ async fn while_the_server_is_down_nothing_piles_up_and_then_the_newest_state_is_
         world.server.attempts()
     );
     world.server.set_down(false);
-    for _ in 0..25 {
+    for _ in 0..15 {
         world.second(25).await;
     }
     let written = world.server.written();
