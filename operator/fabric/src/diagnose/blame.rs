@@ -27,6 +27,8 @@ const LEAST_OF_SEVERAL: f64 = 0.3;
 const CERTAIN: f64 = 0.95;
 /// So many lost probes are no accident.
 const MANY_LOST: u64 = 20;
+/// So few may have met on the ways of a large fabric by accident.
+const LITTLE_LOST: u64 = 6;
 /// Several links of one switch may be that switch, once all agents have reported.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Others report what one agent sees, or what few have lost, within this time, if they see it too;
@@ -121,6 +123,14 @@ fn is_open(state: &State, key: &CaseKey) -> bool {
     state.cases.get(key).is_some_and(|case| case.open)
 }
 
+/// Whether others than a single agent send over it.
+const fn is_shared(key: &CaseKey) -> bool {
+    match key {
+        CaseKey::Switch(_) | CaseKey::Link(_) | CaseKey::Groups(..) => true,
+        CaseKey::Host(_) | CaseKey::Rnic(_) | CaseKey::Pair(..) => false,
+    }
+}
+
 /// Makes elements that hang on one switch wait for each other.
 fn wait_for_siblings(wiring: &Wiring<'_>, all: &mut BTreeMap<CaseKey, Blamed>) {
     let mut by_switch: BTreeMap<Arc<str>, BTreeSet<CaseKey>> = BTreeMap::new();
@@ -192,8 +202,10 @@ impl Accusation<'_> {
 
     /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the
     /// losses that made it one have left the window. So does even a sure one, for as long as it takes others to
-    /// report, where a single agent or those of a single leaf accuse it or little was lost; for longer, where that is so
-    /// while another case is open: what that one leaves behind when it ends is not told by all agents at once.
+    /// report, where a single agent or those of a single leaf accuse it or little was lost; for longer, where little was
+    /// lost while another case is open, for what that one leaves behind when it ends is not told by all agents at once, and
+    /// where a single agent, or all together, lost little over what many use: of what good links lose in a large fabric, some
+    /// meets.
     fn settle(&self, (key, sure): (&CaseKey, f64), ways: &[Way]) -> Duration {
         let window = self.facts.evidence.thresholds.window;
         let gone = window.saturating_add(SETTLE.saturating_mul(2));
@@ -202,11 +214,12 @@ impl Accusation<'_> {
         // How many probes were slow is not told.
         let is_loss = self.illness == Illness::Loss;
         let is_much = is_loss && self.suspect.flows.lost >= MANY_LOST;
+        let is_little = is_loss && self.suspect.flows.lost < LITTLE_LOST;
         let reporters = self.model.reporters(ways);
         let is_alone = reporters.len() < 2;
         let is_one_sided = is_loss && self.leaves(&reporters) == 1;
         match (sure >= CERTAIN, is_much) {
-            (true, false) if is_beside => gone,
+            (true, false) if is_beside || is_shared(key) && (is_alone || is_little) => gone,
             (true, _) if !is_loss => SLOW,
             (true, _) if is_one_sided => ONE_SIDED,
             (true, true) if !is_alone => Duration::ZERO,
