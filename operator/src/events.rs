@@ -130,11 +130,16 @@ fn verdict(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening>
         "False" => (true, "FabricUnhealthy"),
         _ => (true, "FabricUnknown"),
     };
+    // Events that are about the same become one that keeps the first note: another suspect is another Event.
+    let suspect = after.suspects.first().filter(|_| reason != "FabricHealthy");
     Some(Happening {
         warning,
         reason,
         note: now.message.clone(),
-        about: None,
+        about: suspect.map(|suspect| About {
+            node: None,
+            suspect: suspect.name.clone(),
+        }),
         on_node: None,
     })
 }

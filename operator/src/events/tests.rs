@@ -50,6 +50,22 @@ fn a_verdict_that_turns_is_told_once() {
 }
 
 #[test]
+fn verdicts_on_two_suspects_are_two_events_and_not_one_with_the_note_of_the_first() {
+    let well = status(Status::True, PLANNED);
+    let about = |name: &str| {
+        let mut ill = status(Status::False, PLANNED);
+        let suspect = serde_json::json!({
+            "kind": "Link", "name": name, "confidence": 99, "impact": "P2", "evidence": "it lost",
+            "since": "2026-11-22T03:30:50Z", "lastSeen": "2026-11-22T03:30:51Z",
+        });
+        ill.suspects = vec![serde_json::from_value(suspect).expect("a suspect")];
+        happenings(&well, &ill, &[])[0].about.clone()
+    };
+    let (one, other) = (about("leaf1-spine2"), about("spine2"));
+    assert!(one.is_some() && one != other, "{one:?} {other:?}");
+}
+
+#[test]
 fn a_new_mesh_that_knows_nothing_yet_has_nothing_to_tell() {
     let unknown = status(Status::Unknown, (Status::Unknown, "Pending"));
     assert!(reasons(&RdmaMeshStatus::default(), &unknown).is_empty());
