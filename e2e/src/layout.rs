@@ -109,6 +109,10 @@ impl Layout {
     /// # Errors
     /// When neither a link nor a copy can be made.
     pub fn place(program: &Path, at: &Path) -> Result<()> {
+        // Who runs from there already must not take itself away.
+        if program == at {
+            return Ok(());
+        }
         match std::fs::remove_file(at) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("replace {}", at.display()));

@@ -131,7 +131,7 @@ fn verdict(before: &RdmaMeshStatus, after: &RdmaMeshStatus) -> Option<Happening>
         _ => (true, "FabricUnknown"),
     };
     // Events that are about the same become one that keeps the first note: another suspect is another Event.
-    let suspect = after.suspects.first().filter(|_| reason != "FabricHealthy");
+    let suspect = after.suspects.first().filter(|_| now.status != "True");
     Some(Happening {
         warning,
         reason,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::counters::Outcomes;
-use super::view::{MeshView, View};
+use super::view::{MeshView, SuspectView, View};
 use crate::scenario::{CounterBounds, Goal, Status, SuspectPattern, WriteBound};
 
 /// What a goal is judged by.
@@ -105,9 +105,6 @@ fn judge_condition(
 
 /// Each pattern meets one suspect and each suspect one pattern.
 fn are_exactly(mesh: &MeshView, patterns: &[SuspectPattern]) -> bool {
-    let meets = |pattern: &SuspectPattern, suspect: &super::view::SuspectView| {
-        pattern.is(suspect.kind, &suspect.name, suspect.peer.as_deref())
-    };
     mesh.suspects.len() == patterns.len()
         && patterns.iter().all(|pattern| {
             mesh.suspects
@@ -116,6 +113,10 @@ fn are_exactly(mesh: &MeshView, patterns: &[SuspectPattern]) -> bool {
                 .count()
                 == 1
         })
+}
+
+fn meets(pattern: &SuspectPattern, suspect: &SuspectView) -> bool {
+    pattern.is(suspect.kind, &suspect.name, suspect.peer.as_deref())
 }
 
 fn judge_counters(bounds: &CounterBounds, counted: &Outcomes) -> Judgement {
@@ -140,17 +141,15 @@ fn judge_counters(bounds: &CounterBounds, counted: &Outcomes) -> Judgement {
     }
 }
 
+/// However shortly: whoever came to be suspected since `from` counts.
 fn judge_named(patterns: &[SuspectPattern], view: &View, from: Instant) -> Judgement {
     let named: Vec<_> = view.named.iter().filter(|it| it.at >= from).collect();
-    let is = |pattern: &SuspectPattern, suspect: &super::view::SuspectView| {
-        pattern.is(suspect.kind, &suspect.name, suspect.peer.as_deref())
-    };
     let nobody_else = named
         .iter()
-        .all(|it| patterns.iter().any(|pattern| is(pattern, &it.suspect)));
+        .all(|it| patterns.iter().any(|pattern| meets(pattern, &it.suspect)));
     let all = patterns
         .iter()
-        .all(|pattern| named.iter().any(|it| is(pattern, &it.suspect)));
+        .all(|pattern| named.iter().any(|it| meets(pattern, &it.suspect)));
     let found: Vec<String> = named
         .iter()
         .map(|it| {
