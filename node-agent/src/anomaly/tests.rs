@@ -270,6 +270,11 @@ fn software_stamps_accuse_only_a_flow_whose_fastest_round_trip_is_slow() {
     let found = after_a_while(|second| report(second, SOFTWARE, vec![healthy(), slow.clone()]));
     assert_eq!(paths(&found), [(Kind::Latency, "host3", Some(0))]);
     assert_eq!(found[0].since, at(1));
+    assert_eq!(
+        found[0].baseline,
+        Some(US(200)),
+        "what others typically take"
+    );
 
     let mut noisy = flow(0, 20, 0, US(200));
     (noisy.rtt.p50, noisy.rtt.p99, noisy.rtt.max) = (US(4000), US(9000), US(9000));

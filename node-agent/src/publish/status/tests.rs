@@ -365,7 +365,7 @@ fn figures_alone_are_no_news_and_beginnings_and_ends_are() {
     world.measure(10, 7);
     let ill = world.essence();
     assert_eq!(ill.change_since(Some(&healthy)), Change::News);
-    world.measure(25, 9);
+    world.measure(16, 9);
     assert_eq!(world.essence().change_since(Some(&ill)), Change::Drift);
     world.measure(0, 10);
     assert_eq!(world.essence().change_since(Some(&ill)), Change::News);

@@ -1,6 +1,6 @@
 //! Cases move on: they open when an illness has lasted, end when the evidence has been clean for long
-//! enough, and stay as they are while nothing is known. What comes back soon comes and goes: it says so, and has to be
-//! clean for longer before it is believed to be well, so that a loose cable makes one case of a morning and not fifty.
+//! enough, and stay as they are while nothing is known. What comes back soon comes and goes: it says so, and from the second
+//! return on has to be clean for longer each time, so that a loose cable makes one case of a morning and not fifty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,7 +28,8 @@ pub(super) enum Observation {
 /// A case that comes back after longer than this is a new one.
 const COMES_BACK_WITHIN: Duration = Duration::from_secs(900);
 
-/// What came back must be clean for this many times as long at most.
+/// What came back must be clean for as many times as long as it did, but not for more than this many. Once may be a
+/// second fault of the same element.
 const PATIENCE: u32 = 6;
 
 /// How long an illness must last to be named, and health to be believed.
@@ -48,9 +49,8 @@ impl Timing {
     }
 
     fn clear(&self, case: &Case) -> Duration {
-        let times = case.earlier.map_or(0, |earlier| earlier.times);
-        self.clear
-            .saturating_mul(times.saturating_add(1).min(PATIENCE))
+        let returns = case.earlier.map_or(0, |earlier| earlier.times);
+        self.clear.saturating_mul(returns.clamp(1, PATIENCE))
     }
 }
 

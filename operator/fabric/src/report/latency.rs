@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::find::{Context, Findings, Judgement, Kind};
+use super::find::{Context, Finding, Findings, Judgement, Kind};
 use super::window::{FlowWindow, TimestampMode, Window};
 use crate::plan::ProbeClass;
 
@@ -108,6 +108,14 @@ impl Baseline {
                 .into_iter()
                 .map(|class| (class, device(class)))
                 .collect(),
+        }
+    }
+
+    /// A finding about the flow at `position`, by software stamps, with what others' round trips typically take.
+    fn beside(&self, finding: Finding, position: usize) -> Finding {
+        match self.median.of_others(position, HEALTHY_SHARE) {
+            Some(typical) => finding.against(typical),
+            None => finding,
         }
     }
 
@@ -271,7 +279,8 @@ fn by_minimum(
     if let Some(worst) = worst.max_by(f64::total_cmp)
         && !verdicts.contains(&Judgement::Clean)
     {
-        return found.open.push(context.finding(Kind::Latency, None, worst));
+        let finding = context.finding(Kind::Latency, None, worst);
+        return found.open.push(baseline.beside(finding, first_flow));
     }
     if let Some(whole) = whole
         && verdicts
@@ -284,7 +293,9 @@ fn by_minimum(
         match verdict {
             Judgement::Ill(severity) => {
                 let finding = context.finding(Kind::Latency, Some(position), *severity);
-                found.open.push(finding);
+                found
+                    .open
+                    .push(baseline.beside(finding, first_flow + position));
             }
             Judgement::NoEvidence => {
                 let held = context.held(Kind::Latency, Some(flow.flow)).cloned();

@@ -1,6 +1,6 @@
 //! How much of what an agent found is news.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::find::{Finding, FindingKey};
@@ -14,8 +14,12 @@ const RATIO_FACTOR: f64 = 2.0;
 /// So many lost probes of one target are more than chance.
 const SEVERAL: u64 = 3;
 
-/// Two numbers of lost probes differ by more than chance from so many standard deviations of their difference on.
-const CHANCE: u64 = 3;
+/// Two numbers of lost probes differ by more than chance from so many standard deviations of their difference on,
+const CHANCE: f64 = 3.0;
+
+/// or from as many as chance makes for one of all targets in one of so many windows, where that is less: a report of few
+/// targets is told sooner what changed.
+const WINDOWS: f64 = 5.0;
 
 /// Findings and losses, without the figures that change every second.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -75,8 +79,10 @@ impl News {
         }
         // While one fault goes on, the begin and the end of another one show only in what single targets lose.
         let lost = |news: &Self, target| news.targets.get(target).copied().unwrap_or(0);
-        let mut targets = self.targets.keys().chain(written.targets.keys());
-        if targets.any(|target| differs(lost(self, target), lost(written, target))) {
+        let targets: BTreeSet<_> = self.targets.keys().chain(written.targets.keys()).collect();
+        let chance = chance(targets.len());
+        let mut targets = targets.into_iter();
+        if targets.any(|target| differs(lost(self, target), lost(written, target), chance)) {
             return Change::Hint;
         }
         let moved = self
@@ -95,9 +101,21 @@ impl News {
 
 /// Whether a target that lost `then` probes of a window and `now` of a later one has another fault now: more than chance
 /// makes of one rate, or hardly any are left.
-fn differs(now: u64, then: u64) -> bool {
-    let difference = now.abs_diff(then);
-    now * 3 < then || difference * difference > CHANCE * CHANCE * (now + then)
+fn differs(now: u64, then: u64, chance: f64) -> bool {
+    let difference = as_f64(now.abs_diff(then));
+    now * 3 < then || difference > chance * as_f64(now + then).sqrt()
+}
+
+/// Standard deviations that the largest of so many differences reaches by chance about once in [`WINDOWS`]: the bound
+/// √(2 ln n) of the largest of n normal numbers.
+fn chance(targets: usize) -> f64 {
+    let tries = as_f64(u64::try_from(targets).unwrap_or(u64::MAX)) * WINDOWS;
+    (2.0 * tries.max(1.0).ln()).sqrt().min(CHANCE)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of probes of one window")]
+fn as_f64(number: u64) -> f64 {
+    number as f64
 }
 
 fn is_rdma(window: &Window<'_>) -> bool {
@@ -159,12 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn among_many_targets_a_difference_must_be_larger_to_be_none_of_chance() {
+        assert!(differs(40, 20, chance(2)));
+        assert!(!differs(40, 20, chance(100)));
+        assert!(differs(40, 12, chance(100)));
+    }
+
+    #[test]
     fn losses_that_go_on_are_no_news() {
         for (now, then) in [
             ([9, 8], [9, 8]),
             ([7, 6], [9, 8]),
             ([12, 4], [9, 8]),
-            ([31, 72], [42, 60]),
+            ([36, 72], [42, 60]),
         ] {
             assert_eq!(
                 news(now).change_since(&news(then)),

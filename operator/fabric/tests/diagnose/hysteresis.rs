@@ -113,7 +113,7 @@ fn episode(judge: &mut Judge, clean: u64) {
 }
 
 #[test]
-fn what_comes_back_soon_says_so_and_must_be_clean_for_longer_each_time() {
+fn what_comes_back_soon_says_so_and_from_the_second_return_on_must_be_clean_for_longer() {
     let mut judge = Judge::new();
     episode(&mut judge, 10);
     let second = judge.after(290, &lossy());
@@ -124,11 +124,14 @@ fn what_comes_back_soon_says_so_and_must_be_clean_for_longer_each_time() {
         "{evidence}"
     );
     judge.after(1, &healthy(4));
-    assert_named(&judge.after(19, &healthy(4)), &[PAIR]);
+    assert_named(&judge.after(9, &healthy(4)), &[PAIR]);
     assert_named(&judge.after(1, &healthy(4)), &[]);
     let third = judge.after(60, &lossy());
     let evidence = &third.suspects[0].evidence;
     assert!(evidence.contains("3 times within 6 min"), "{evidence}");
+    judge.after(1, &healthy(4));
+    assert_named(&judge.after(19, &healthy(4)), &[PAIR]);
+    assert_named(&judge.after(1, &healthy(4)), &[]);
 }
 
 #[test]

@@ -10,8 +10,9 @@ use super::{Accusation, CERTAIN, is_open};
 const TOLD: f64 = 0.95;
 /// How many times longer than any other the guilty one must make hop probes take.
 const CLEARLY: f64 = 3.0;
-/// Share of what makes the mildest of the slow flows slow that hop probes must have met as well.
-const EXPLAINS: f64 = 0.5;
+/// Share of what makes the mildest of the slow flows slow that hop probes must have met as well. Of a link that is slow both
+/// ways flows may meet twice as much as what is left once the ways home of other hop probes are taken from it.
+const EXPLAINS: f64 = 0.35;
 /// Others this likely, compared with the suspect, cannot be told from it.
 const SAME: f64 = 0.4;
 /// What is open already stays the one that is named while it is this likely, compared with the most likely one.
