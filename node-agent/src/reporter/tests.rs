@@ -211,7 +211,13 @@ async fn while_the_server_is_down_nothing_piles_up_and_then_the_newest_state_is_
         world.server.attempts()
     );
     world.server.set_down(false);
-    for _ in 0..15 {
+    // The last pause between attempts is of random length.
+    for _ in 0..60 {
+        if world.server.written().len() < 2 {
+            world.second(25).await;
+        }
+    }
+    for _ in 0..10 {
         world.second(25).await;
     }
     let written = world.server.written();

@@ -78,7 +78,7 @@ pub fn diagnose(evidence: &Evidence, state: &State, now: Timestamp) -> (Verdict,
     let seen = seen::Seen::read(&facts, &wiring);
     let mut ill = ports::ill(&facts, &wiring);
     let down = ports::down_lately(evidence, state, ill.keys(), now);
-    let blamed = blame::blamed(&facts, &wiring, &seen, (state, &down));
+    let blamed = blame::blamed(&facts, &wiring, &seen, (state, &down), now);
     let ill_pairs = pairs::ill(&facts);
     for (key, blamed) in &blamed {
         let finding = blamed.finding.clone();

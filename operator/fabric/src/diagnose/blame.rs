@@ -4,6 +4,7 @@
 //! cannot tell apart is said, and what is too uncertain is left out.
 
 mod choice;
+mod wait;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,18 +26,6 @@ const LEAST_CONFIDENCE: f64 = 0.5;
 const LEAST_OF_SEVERAL: f64 = 0.3;
 /// This sure names at once.
 const CERTAIN: f64 = 0.95;
-/// So many lost probes are no accident.
-const MANY_LOST: u64 = 20;
-/// So few may have met on the ways of a large fabric by accident.
-const LITTLE_LOST: u64 = 6;
-/// Several links of one switch may be that switch, once all agents have reported.
-const SETTLE: Duration = Duration::from_secs(1);
-/// Others report what one agent sees, or what few have lost, within this time, if they see it too;
-const ALONE: Duration = Duration::from_millis(600);
-/// those at the other end of what agents of one leaf accuse within this one,
-const ONE_SIDED: Duration = Duration::from_millis(1_000);
-/// and that flows are slow, which takes more probes to tell, within this one.
-const SLOW: Duration = Duration::from_secs(2);
 /// Fewer lost probes than this, over all agents, name nobody.
 const FEWEST_LOST: u64 = 3;
 
@@ -77,8 +66,10 @@ pub(super) fn blamed(
     wiring: &Wiring<'_>,
     seen: &Seen<'_>,
     (state, down): (&State, &BTreeMap<CaseKey, Timestamp>),
+    now: Timestamp,
 ) -> BTreeMap<CaseKey, Blamed> {
     let mut all: BTreeMap<CaseKey, Blamed> = BTreeMap::new();
+    let mut models = Vec::new();
     for (illness, priors) in [(Illness::Loss, LOSS), (Illness::Latency, LATENCY)] {
         let Some(model) = Model::build(facts, wiring, seen, illness) else {
             continue;
@@ -109,8 +100,10 @@ pub(super) fn blamed(
                 }
             }
         }
+        models.push(model);
     }
-    wait_for_siblings(wiring, &mut all);
+    wait::for_each_other(wiring, state, &mut all);
+    wait::for_full_windows((facts, wiring), (state, now), &models, &mut all);
     all
 }
 
@@ -121,32 +114,6 @@ fn state_has(state: &State, key: &CaseKey) -> bool {
 
 fn is_open(state: &State, key: &CaseKey) -> bool {
     state.cases.get(key).is_some_and(|case| case.open)
-}
-
-/// Whether others than a single agent send over it.
-const fn is_shared(key: &CaseKey) -> bool {
-    match key {
-        CaseKey::Switch(_) | CaseKey::Link(_) | CaseKey::Groups(..) => true,
-        CaseKey::Host(_) | CaseKey::Rnic(_) | CaseKey::Pair(..) => false,
-    }
-}
-
-/// Makes elements that hang on one switch wait for each other.
-fn wait_for_siblings(wiring: &Wiring<'_>, all: &mut BTreeMap<CaseKey, Blamed>) {
-    let mut by_switch: BTreeMap<Arc<str>, BTreeSet<CaseKey>> = BTreeMap::new();
-    for (key, blamed) in all.iter() {
-        let ends = blamed.ways.iter().flat_map(|way| wiring.switches_of(way));
-        for switch in ends {
-            by_switch.entry(switch).or_default().insert(key.clone());
-        }
-    }
-    for keys in by_switch.into_values().filter(|keys| keys.len() > 1) {
-        for key in keys {
-            if let Some(blamed) = all.get_mut(&key) {
-                blamed.finding.settle = blamed.finding.settle.max(SETTLE);
-            }
-        }
-    }
 }
 
 /// A suspect of the inference, about to be put into words.
@@ -198,51 +165,6 @@ impl Accusation<'_> {
             && matches!(key, CaseKey::Rnic(_))
             && timeouts < self.facts.evidence.rnic_timeout_ratio
             && !state_has(self.state, key)
-    }
-
-    /// A suspect that is not sure yet waits: for all agents to report, or where little was lost so far, until the
-    /// losses that made it one have left the window. So does even a sure one, for as long as it takes others to
-    /// report, where a single agent or those of a single leaf accuse it or little was lost; for longer, where little was
-    /// lost while another case is open, for what that one leaves behind when it ends is not told by all agents at once, and
-    /// where a single agent, or all together, lost little over what many use: of what good links lose in a large fabric, some
-    /// meets.
-    fn settle(&self, (key, sure): (&CaseKey, f64), ways: &[Way]) -> Duration {
-        let window = self.facts.evidence.thresholds.window;
-        let gone = window.saturating_add(SETTLE.saturating_mul(2));
-        let mut others = self.state.cases.iter();
-        let is_beside = others.any(|(other, case)| case.open && other != key);
-        // How many probes were slow is not told.
-        let is_loss = self.illness == Illness::Loss;
-        let is_much = is_loss && self.suspect.flows.lost >= MANY_LOST;
-        let is_little = is_loss && self.suspect.flows.lost < LITTLE_LOST;
-        let reporters = self.model.reporters(ways);
-        let is_alone = reporters.len() < 2;
-        let is_one_sided = is_loss && self.leaves(&reporters) == 1;
-        match (sure >= CERTAIN, is_much) {
-            (true, false) if is_beside || is_shared(key) && (is_alone || is_little) => gone,
-            (true, _) if !is_loss => SLOW,
-            (true, _) if is_one_sided => ONE_SIDED,
-            (true, true) if !is_alone => Duration::ZERO,
-            (true, _) => ALONE,
-            (false, true) if sure >= LEAST_CONFIDENCE => SETTLE,
-            (false, _) => gone,
-        }
-    }
-
-    /// How many leaves those agents hang on that accuse it; those of unknown leaves count as one each.
-    fn leaves(&self, reporters: &BTreeSet<usize>) -> usize {
-        let heard = reporters.iter().filter_map(|nth| self.seen.heard.get(*nth));
-        let planned = self.facts.evidence.planned.rnics();
-        let leaves: BTreeSet<&str> = heard
-            .flat_map(|heard| {
-                let own = planned.iter().filter(|rnic| rnic.node == *heard.node);
-                own.map(|rnic| match self.wiring.leaf(rnic) {
-                    Some(leaf) => leaf.as_ref(),
-                    None => rnic.node.as_str(),
-                })
-            })
-            .collect();
-        leaves.len()
     }
 
     fn key(&self, what: &What) -> CaseKey {

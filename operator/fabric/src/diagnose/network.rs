@@ -299,6 +299,24 @@ impl Model {
         reporters.collect()
     }
 
+    /// Share (0 to 1) of the lists of ill flows over some of `ways` that are over some of `others` too; `None` where there
+    /// are none.
+    pub fn share_over(&self, ways: &[Way], others: &[Way]) -> Option<f64> {
+        let (ids, others) = (self.ids_of(ways), self.ids_of(others));
+        let crossing = |ids: &[ComponentId], crossed: &[ComponentId]| {
+            crossed.iter().any(|crossed| ids.contains(crossed))
+        };
+        let own = self
+            .ill
+            .iter()
+            .filter(|(_, crossed)| crossing(&ids, crossed));
+        let both = own
+            .clone()
+            .filter(|(_, crossed)| crossing(&others, crossed));
+        let (own, both) = (own.count(), both.count());
+        (own > 0).then(|| as_f64(both as u64) / as_f64(own as u64))
+    }
+
     /// Whether a way is part of the network.
     pub fn has(&self, way: &Way) -> bool {
         self.ids.contains_key(way)

@@ -115,3 +115,25 @@ fn a_host_all_of_whose_ports_are_down_is_named_as_a_host() {
     };
     assert_named(&later(&net.evidence(&fine), &half), &["host3/rxe0"]);
 }
+
+#[test]
+fn who_reports_a_fuller_window_of_a_new_fault_than_others_is_no_second_fault() {
+    let net = Net {
+        flows: 14,
+        probes: 10,
+        ..Net::new(2, 2, 2)
+    };
+    let mut judge = Judge::new();
+    judge.judge(&net.evidence(&fine));
+    let begun = net.evidence(&lossy_element("leaf2", 0.06));
+    judge.after(1, &begun);
+    assert_named(&judge.after(1, &begun), &["leaf2"]);
+    let mut mixed = begun.clone();
+    let mut full = net.evidence(&lossy_element("leaf2", 0.6));
+    mixed.host(1).report = full.host(1).report.clone();
+    for _ in 0..4 {
+        assert_named(&judge.after(1, &mixed), &["leaf2"]);
+    }
+    let goes_on = judge.after(5, &mixed);
+    assert_named(&goes_on, &["leaf2", "host1/rxe0"]);
+}
