@@ -7,9 +7,8 @@ mod choice;
 mod wait;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::facts::{Facts, Finding};
 use super::network::{Illness, Model, What};
