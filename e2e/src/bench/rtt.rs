@@ -21,7 +21,10 @@ const TO: &str = "host2";
 const ITERATIONS: u32 = 2000;
 /// Long enough that the 99th percentile has tens of probes above it.
 const WINDOW: Duration = Duration::from_secs(60);
-const TOOL_WITHIN: Duration = Duration::from_secs(120);
+const TOOL_WITHIN: Duration = Duration::from_secs(60);
+/// These tools wait for ever for a datagram that was lost, which happens between emulated processors now and then;
+/// then they have measured nothing and are run again.
+const TOOL_TRIES: u32 = 3;
 
 /// Percentiles of a round trip.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,14 +77,20 @@ async fn tool(rig: &Rig, program: &str, arguments: impl Fn(&str) -> String) -> R
     let (from, to) = (&fabric.rail(FROM, 1)?.rnic, &fabric.rail(TO, 1)?.rnic);
     let address = fabric.host(TO)?.management;
     let script = format!(
-        "timeout 100 ip netns exec {TO} {program} {} >/tmp/server.log 2>&1 &
+        "timeout 50 ip netns exec {TO} {program} {} >/tmp/server.log 2>&1 &
          until ip netns exec {TO} ss -Hltn 'sport = 18515' | grep -q .; do sleep 0.1; done
-         timeout 90 ip netns exec {FROM} {program} {} {address} 2>&1
-         wait",
+         status=0; timeout 40 ip netns exec {FROM} {program} {} {address} 2>&1 || status=$?
+         wait; exit $status",
         arguments(to),
         arguments(from)
     );
-    rig.guest().script(program, &script, TOOL_WITHIN).await
+    let mut tries = 1;
+    loop {
+        match rig.guest().script(program, &script, TOOL_WITHIN).await {
+            Err(_) if tries < TOOL_TRIES => tries += 1,
+            ended => return ended,
+        }
+    }
 }
 
 /// `ib_send_lat -c UD`: half a round trip.
